@@ -1,0 +1,22 @@
+"""Site and society files -> frozen values; the only reader of configuration files and of the environment."""
+
+from mailbot.config.load import ConfigError, Directory, Problem, Route, Settings, load
+from mailbot.config.site import Site, split_endpoint
+from mailbot.config.society import HelpCase, HelpChannel, Journey, PasswordRule, Society, Start
+
+__all__ = [
+    "ConfigError",
+    "Directory",
+    "HelpCase",
+    "HelpChannel",
+    "Journey",
+    "PasswordRule",
+    "Problem",
+    "Route",
+    "Settings",
+    "Site",
+    "Society",
+    "Start",
+    "load",
+    "split_endpoint",
+]

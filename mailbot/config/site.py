@@ -1,0 +1,182 @@
+"""Shape of `mailbot.toml`: what one installation decides once, for all its societies.
+
+Every value has a default that suits a first start on one machine; `config/mailbot.toml` shows them all. Units stand in
+the names. Unknown keys are refused, so that a typing error is never a silent default.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A table of a configuration file: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def split_endpoint(text: str) -> tuple[str, int]:
+    """`host:port` or `[v6]:port` -> (host, port). Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError("expected host:port, such as 127.0.0.1:2525")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _endpoint(text: str) -> str:
+    split_endpoint(text)
+    return text
+
+
+class SiteSection(Section):
+    host: str = "mail.mailbot.example"
+    """Name the robot greets with and signs Message-IDs with; its PTR record should say the same."""
+    web_url: str = "http://127.0.0.1:8080"
+    """Start of every link in every mail. Plain http is for loopback only."""
+    data: Path = Path("../var")
+    """Folder of the database, the key ring and the DKIM key (relative paths start at the configuration folder)."""
+    database: str = ""
+    """SQLAlchemy URL; empty means SQLite in the data folder. `postgresql+psycopg://…` when one machine is not enough."""
+    keys: Path = Path()
+    """Key ring file, mode 0600; empty means keys.json in the data folder."""
+    templates: Path = Path()
+    """Folder of templates; empty means the ones that come with mailbot."""
+
+    @field_validator("web_url")
+    @classmethod
+    def _url(cls, text: str) -> str:
+        if not text.startswith(("http://", "https://")) or text.count("/") != 2 or text != text.lower():
+            raise ValueError("expected https://host or http://127.0.0.1:port, in lower case, without a path")
+        return text
+
+
+class SmtpSection(Section):
+    listen: tuple[str, ...] = ("127.0.0.1:2525",)
+    max_message_bytes: PositiveInt = 2 * 1024 * 1024
+    max_recipients: PositiveInt = 5
+    max_connections: PositiveInt = 500
+    max_connections_per_network: PositiveInt = 50
+    max_errors: PositiveInt = 5
+    max_commands: PositiveInt = 20
+    """Commands of one kind a session may send between two accepted mails."""
+    command_timeout_seconds: PositiveInt = 60
+    greeting_timeout_seconds: PositiveInt = 15
+    session_seconds: PositiveInt = 180
+    """A session ends this long after its start or its last accepted mail, whatever it does."""
+    min_bytes_per_second: int = 200
+    """A slower DATA is cut."""
+    trusted_peers: tuple[str, ...] = ()
+    """Addresses or networks (CIDR) exempt from the limits above: our own MTA, the load generator of the bench."""
+    proxy_peers: tuple[str, ...] = ()
+    """Addresses or networks that may speak the PROXY protocol to us."""
+    legacy_domains: tuple[str, ...] = ("docomo.ne.jp", "ezweb.ne.jp", "au.com")
+    """Domains whose old addresses may have dots anywhere in the local part."""
+    tls_certificate: Path = Path()
+    tls_key: Path = Path()
+    batch: PositiveInt = 64
+    """Mails committed in one transaction at the most."""
+
+    _listen = field_validator("listen")(lambda cls, v: tuple(_endpoint(x) for x in v))
+
+
+class WebSection(Section):
+    listen: str = "127.0.0.1:8080"
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+    idle_minutes: PositiveInt = 15
+    absolute_minutes: PositiveInt = 60
+    password_hash_memory_kib: Annotated[int, Field(ge=8)] = 19456
+    """Memory of one argon2id hash (time cost 2, parallelism 1)."""
+
+    _listen = field_validator("listen")(lambda cls, v: _endpoint(v))
+
+
+class OpsSection(Section):
+    listen: str = "127.0.0.1:9090"
+    token_file: Path = Path()
+    """File with the token the ops pages ask for; empty means ops.token in the data folder, made at the first start."""
+
+    _listen = field_validator("listen")(lambda cls, v: _endpoint(v))
+
+
+class RelaySection(Section):
+    url: str = "smtp://127.0.0.1:25"
+    """Where mail goes out: `smtp://host:port`, or `capture:` which keeps it in memory (demo and tests)."""
+    connections: PositiveInt = 8
+    timeout_seconds: PositiveInt = 30
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, text: str) -> str:
+        if text == "capture:":
+            return text
+        if not text.startswith("smtp://"):
+            raise ValueError("expected smtp://host:port or capture:")
+        _endpoint(text.removeprefix("smtp://"))
+        return text
+
+
+class CourierSection(Section):
+    batch: PositiveInt = 50
+    """Mails claimed at once."""
+    poll_ms: PositiveInt = 1000
+    drain_seconds: PositiveInt = 10
+    """How long a stopping robot waits for mails already on the wire."""
+
+
+class DkimSection(Section):
+    selector: str = "mailbot1"
+    key: Path = Path()
+    """RSA-2048 private key (PEM, mode 0600); empty means dkim.pem in the data folder, made at the first start."""
+
+
+class BudgetSection(Section):
+    """How many automatic answers are given (RFC 3834 section 2). One member's budget is refunded when a registration ends."""
+
+    address_per_minute: PositiveInt = 1
+    address_per_hour: PositiveInt = 3
+    address_per_day: PositiveInt = 6
+    domain_per_hour: PositiveInt = 2000
+    """Raise it for carrier domains: most members of a society share three."""
+    network_per_hour: PositiveInt = 2000
+    society_per_hour_min: PositiveInt = 300
+    society_per_hour_percent: PositiveInt = 10
+    """A society's cap an hour: the larger of the minimum and this share of its not yet registered roster."""
+    link_failures_per_10_minutes: PositiveInt = 20
+    web_requests_per_minute: PositiveInt = 120
+    """Submitted forms from one network in a minute."""
+    login_failures_per_hour: PositiveInt = 10
+    """Wrong passwords for one login ID, after which it pauses for half an hour."""
+
+
+class RetentionSection(Section):
+    inbox_days: PositiveInt = 30
+    outbox_days: PositiveInt = 90
+    sessions_days: PositiveInt = 1
+    audit_days: PositiveInt = 365
+    links_days: PositiveInt = 30
+
+
+class LogSection(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "text"] = "json"
+
+
+class Site(Section):
+    """All of `mailbot.toml`, with paths made absolute."""
+
+    site: SiteSection = SiteSection()
+    smtp: SmtpSection = SmtpSection()
+    web: WebSection = WebSection()
+    ops: OpsSection = OpsSection()
+    relay: RelaySection = RelaySection()
+    courier: CourierSection = CourierSection()
+    dkim: DkimSection = DkimSection()
+    budgets: BudgetSection = BudgetSection()
+    retention: RetentionSection = RetentionSection()
+    log: LogSection = LogSection()

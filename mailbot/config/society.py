@@ -1,0 +1,255 @@
+"""Shape of `societies/<id>.toml`: everything in which one society differs from another, as data.
+
+The society's id is the file's name. Code never compares it: a sixth society with another mix of these rules works from a
+new file alone.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from mailbot.config.labels import DEFAULT_LABELS
+from mailbot.config.site import PositiveInt, Section
+
+ASCII_PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+_ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@(?:[a-z0-9-]{1,63}\.)+[a-z0-9-]{2,63}")
+_FORMAT = re.compile(r"(digits|easy|letters):([4-9]|1[0-9]|2[0-4])")
+
+
+def _address(text: str) -> str:
+    if not _ADDRESS.fullmatch(text):
+        raise ValueError("expected a mail address such as touroku@example.jp, its domain in lower case")
+    return text
+
+
+def _format(text: str) -> str:
+    if not _FORMAT.fullmatch(text):
+        raise ValueError("expected digits:N, easy:N or letters:N with N from 4 to 24, such as digits:8")
+    return text
+
+
+class Start(StrEnum):
+    """How a journey begins."""
+
+    BLANK_MAIL = "blank-mail"
+    WEB_FORM = "web-form"
+    PAGE = "page"
+    STAFF = "staff"
+
+
+class HelpCase(StrEnum):
+    """What a member may need help with; a channel says which it serves."""
+
+    ANY = "any"
+    REGISTRATION = "registration"
+    LOGIN = "login"
+    NO_MAIL = "no-mail"
+    ADDRESS_LOST = "address-lost"
+    PAPER_LOST = "paper-lost"
+
+
+class Addresses(Section):
+    robot: str
+    """From of every mail the robot writes; printed on notices so that members can allow it. Mail to it is dropped."""
+    registration: str | None = None
+    """Where blank mails come in; needed when a journey starts with one."""
+    bounce: str
+    """Envelope sender of every mail."""
+    help: str | None = None
+    """The help desk's address, if the robot receives it."""
+    sender_name: str | None = None
+    """Display name of the robot; the society's name when absent."""
+
+    _check = field_validator("robot", "registration", "bounce", "help")(lambda cls, v: v if v is None else _address(v))
+
+    @property
+    def domain(self) -> str:
+        """Domain of the From address: the `d=` of the signature."""
+        return self.robot.rpartition("@")[2]
+
+
+class HelpChannel(Section):
+    kind: Literal["phone", "form", "mail"]
+    name: str
+    """Who answers."""
+    value: str
+    """Phone number, URL or mail address."""
+    hours: str | None = None
+    cases: tuple[HelpCase, ...] = (HelpCase.ANY,)
+    state: str | None = None
+    """What the member should say or write, such as the symbol and number of the insurance card."""
+
+
+class Journey(Section):
+    starts: tuple[Start, ...]
+    steps: tuple[str, ...]
+    """Names of steps, in order."""
+    requires_address_on_file: bool = False
+    """Only for roster rows that hold a mail address; guessing limits are stricter."""
+    label: str | None = None
+    """What the page says where several journeys share a start."""
+
+
+class Links(Section):
+    registration_minutes: Annotated[int, Field(ge=10, le=1440)] = 180
+    reissue_minutes: Annotated[int, Field(ge=10, le=1440)] = 180
+    address_proof_minutes: Annotated[int, Field(ge=10, le=1440)] = 180
+
+
+class Temporary(Section):
+    """The credentials on paper."""
+
+    login_id: str = "digits:8"
+    password: str = "easy:10"
+    lifetime_days: PositiveInt | None = None
+    """No end unless set; they die at registration, on reprint or by staff."""
+
+    _check = field_validator("login_id", "password")(lambda cls, v: _format(v))
+
+
+class DigitFree(Section):
+    length: PositiveInt
+    positions: tuple[PositiveInt, ...]
+
+
+class LoginIdRule(Section):
+    min_length: PositiveInt = 4
+    max_length: Annotated[int, Field(ge=4, le=64)] = 40
+    allowed_characters: str | None = None
+    """Punctuation allowed beside a-z A-Z 0-9; all printable ASCII when absent."""
+    digit_free: DigitFree | None = None
+    """An ID of exactly `length` characters may have no digit in these positions (counted from 1)."""
+    keep_printed: bool = False
+    """The ID on paper may be kept (and fills the field at first)."""
+
+
+class PasswordRule(Section):
+    min_length: Annotated[int, Field(ge=8, le=64)] = 12
+    max_length: Annotated[int, Field(ge=16, le=256)] = 128
+    require: tuple[Literal["lower", "upper", "digit", "symbol"], ...] = ()
+    """Classes that must occur. Off by default: NIST SP 800-63B advises against such rules."""
+    allowed_characters: str | None = None
+    """Punctuation allowed beside a-z A-Z 0-9; when absent, everything printable, Japanese included."""
+    expires_days: PositiveInt | None = None
+    remind_days: tuple[PositiveInt, ...] = (30, 14)
+    """Days before the end at which a reminder mail goes out."""
+
+    @property
+    def shown_rules(self) -> bool:
+        return bool(self.require or self.allowed_characters is not None)
+
+
+class Choice(Section):
+    id: Annotated[str, Field(pattern=r"[a-z][a-z0-9-]{0,31}")]
+    label: str
+    default: bool = False
+
+
+class Profile(Section):
+    addresses: Annotated[int, Field(ge=1, le=3)] = 3
+    nickname_required: bool = True
+    wanted: tuple[Choice, ...] = ()
+    """Mails a member may want."""
+    disclosure: tuple[Choice, ...] = ()
+    """What a member may show to the household; default False = 公開しない."""
+    household: bool = False
+    """List the household's members by nickname beside the profile."""
+    advice: tuple[str, ...] = ()
+
+
+class Reissue(Section):
+    login_id: bool = False
+    """The mail carries the login ID."""
+    temporary_password: str | None = None
+    """The mail carries a temporary password of this format. With `login_id` this puts mailbox access on a par with a
+    password (OWASP advises against it): `society lint` warns."""
+    mails_an_hour: PositiveInt = 1
+    """Mails to one member in an hour."""
+
+    _check = field_validator("temporary_password")(lambda cls, v: v if v is None else _format(v))
+
+
+class Question(Section):
+    question: str
+    answer: str
+
+
+class Pages(Section):
+    text_sizes: bool = False
+    """Offer larger text (文字サイズ 中・大) on every page."""
+    key_colours: tuple[str, str, str] = ("#0017c1", "#00118f", "#000060")
+    """Button, hover and pressed; white text on them must keep a contrast of 4.5."""
+    entry_text: str | None = None
+    questions: tuple[Question, ...] = ()
+    """Frequent questions of the help page."""
+    direct_login_text: str | None = None
+    """Words of the link to a journey that starts with a page."""
+
+    @field_validator("key_colours")
+    @classmethod
+    def _colours(cls, colours: tuple[str, str, str]) -> tuple[str, str, str]:
+        for colour in colours:
+            if not re.fullmatch(r"#[0-9a-f]{6}", colour):
+                raise ValueError("expected three colours such as #0017c1")
+            if contrast_on_white(colour) < 4.5:
+                raise ValueError(f"white text on {colour} has a contrast under 4.5")
+        return colours
+
+
+def contrast_on_white(colour: str) -> float:
+    """WCAG 2.2 contrast ratio of `#rrggbb` against white."""
+    channels = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 1.05 / (0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
+
+
+class Society(Section):
+    """One society. `id` comes from the file's name."""
+
+    id: Annotated[str, Field(pattern=r"[a-z][a-z0-9-]{1,30}")]
+    name: str
+    service: str = "健保マイポータル"
+    addresses: Addresses
+    help: Annotated[tuple[HelpChannel, ...], Field(min_length=1)]
+    journeys: Annotated[dict[str, Journey], Field(min_length=1)]
+    links: Links = Links()
+    temporary: Temporary = Temporary()
+    login_id: LoginIdRule = LoginIdRule()
+    password: PasswordRule = PasswordRule()
+    profile: Profile = Profile()
+    reissue: Reissue = Reissue()
+    pages: Pages = Pages()
+    left_closes_login: bool = True
+    """Login ends on the day the roster says the member left."""
+    purge_left_days: PositiveInt | None = None
+    """Days after which members who left are deleted; never when absent."""
+    labels: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Society:
+        mail_starts = [name for name, j in self.journeys.items() if Start.BLANK_MAIL in j.starts]
+        if mail_starts and not self.addresses.registration:
+            raise ValueError(f"journeys.{mail_starts[0]} starts with a blank mail: addresses.registration is needed")
+        unknown = sorted(set(self.labels) - set(DEFAULT_LABELS))
+        if unknown:
+            raise ValueError(f"labels.{unknown[0]} is not a label; docs/configuration.md lists them")
+        if self.temporary.password == self.temporary.login_id and self.temporary.password.endswith((":4", ":5")):
+            raise ValueError("temporary.password is too short to guess-proof")
+        return self
+
+    def label(self, key: str) -> str:
+        """Text of a label or button: the society's own, or the default."""
+        return self.labels.get(key) or DEFAULT_LABELS[key]
+
+    def journeys_for(self, start: Start) -> dict[str, Journey]:
+        """Journeys that may begin this way, in the file's order."""
+        return {name: j for name, j in self.journeys.items() if start in j.starts}
+
+    def help_for(self, case: HelpCase) -> tuple[HelpChannel, ...]:
+        """Channels that serve a case: those that name it first, then those for any case."""
+        named = tuple(c for c in self.help if case in c.cases)
+        return named or tuple(c for c in self.help if HelpCase.ANY in c.cases) or self.help
