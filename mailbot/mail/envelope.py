@@ -1,0 +1,35 @@
+"""What an intake hands to the funnel: one message, who sent it, for whom, and where it came from."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mailbot.mail.address import Address
+
+
+class Purpose(StrEnum):
+    """What an address of ours is for. Only REGISTRATION is ever answered automatically."""
+
+    REGISTRATION = "registration"
+    HELP = "help"
+    BOUNCE = "bounce"
+    NO_REPLY = "no-reply"
+    POSTMASTER = "postmaster"
+    ABUSE = "abuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One message as handed over (RFC 5321 section 2.3.1).
+
+    `reverse_path`: None is the null sender. `content`: the header block and at most a little of the body.
+    `received_at`: milliseconds since the epoch. `peer`: IP address. `origin`: "smtp" or "imap". `size`: octets as sent.
+    """
+
+    reverse_path: Address | None
+    recipients: tuple[Address, ...]
+    content: bytes
+    received_at: int
+    peer: str
+    helo: str
+    origin: str
+    size: int
