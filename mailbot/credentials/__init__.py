@@ -1,0 +1,68 @@
+"""Everything secret: key ring, one-time links, PINs and temporary passwords, password hashes, sealing, and the rules that
+chosen passwords and login IDs must meet. Pure of any database: rows' values come in, bytes and texts go out.
+"""
+
+from .links import LinkPurpose, LinkState, decode_id, encode_id, mint, read, state
+from .passwords import ARGON2ID, MAX_BYTES, Passwords, PasswordTooLong
+from .ring import Key, KeyRefused, KeyRing, RingError, SealBroken, kids_of, sealed_kid
+from .ringfile import load, save
+from .rules import (
+    Code,
+    Context,
+    Fact,
+    Problem,
+    birth_date_forms,
+    describe,
+    describe_login_id,
+    fold,
+    login_id_problems,
+    login_id_text,
+    normalised,
+    problems,
+    sentence,
+)
+from .temporary import ALPHABETS, Format, login_id, password, pin, reading, same, screen_key
+
+__all__ = [
+    "ALPHABETS",
+    "ARGON2ID",
+    "MAX_BYTES",
+    "Code",
+    "Context",
+    "Fact",
+    "Format",
+    "Key",
+    "KeyRefused",
+    "KeyRing",
+    "LinkPurpose",
+    "LinkState",
+    "PasswordTooLong",
+    "Passwords",
+    "Problem",
+    "RingError",
+    "SealBroken",
+    "birth_date_forms",
+    "decode_id",
+    "describe",
+    "describe_login_id",
+    "encode_id",
+    "fold",
+    "kids_of",
+    "load",
+    "login_id",
+    "login_id_problems",
+    "login_id_text",
+    "mint",
+    "normalised",
+    "password",
+    "pin",
+    "problems",
+    "read",
+    "reading",
+    "same",
+    "save",
+    "screen_key",
+    "sealed_kid",
+    "sentence",
+    "state",
+]
