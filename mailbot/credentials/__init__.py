@@ -1,5 +1,5 @@
-"""Everything secret: key ring, one-time links, PINs and temporary passwords, password hashes, sealing, and the rules that
-chosen passwords and login IDs must meet. Pure of any database: rows' values come in, bytes and texts go out.
+"""Everything secret: key ring, one-time links, PINs and temporary passwords, password hashes, sealing, and the rules
+that chosen passwords and login IDs must meet. Pure of any database: rows' values come in, bytes and texts go out.
 """
 
 from .links import LinkPurpose, LinkState, decode_id, encode_id, mint, read, state

@@ -1,7 +1,7 @@
 """Passwords that everybody tries first (NIST SP 800-63B section 3.1.1.2 asks for a list of them).
 
-`common.txt` holds words and endings; every word with every ending, in front or behind, capitalised or with the usual signs
-for letters, is common, and so is a word said twice, one short piece repeated, and a straight run of keys.
+`common.txt` holds words and endings; every word with every ending, in front or behind, capitalised or with the usual
+signs for letters, is common, and so is a word said twice, one short piece repeated, and a straight run of keys.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SHORTEST_RUN = 4
 def _lists() -> tuple[frozenset[str], frozenset[str]]:
     parts: dict[str, set[str]] = {"words": set(), "endings": {""}}
     part = "words"
-    for line in (files(__package__) / "common.txt").read_text(encoding="utf-8").splitlines():
+    for line in (files("mailbot.credentials") / "common.txt").read_text(encoding="utf-8").splitlines():
         if line.startswith("["):
             part = line.strip("[]")
         elif line and not line.startswith(";"):
@@ -57,18 +57,12 @@ def how_many() -> int:
 
 
 def _listed(reading: str, plain: str) -> bool:
-    """A word in `reading` (signs read as letters) with an ending as it was typed, behind it or in front."""
+    """A word in `reading` (signs read as letters) with an ending as it was typed, behind it or in front; or twice."""
     words, endings = _lists()
-    size = len(reading)
-    if len(plain) != size:  # casefolding before keeps the lengths equal; a reading never changes them
-        return False
     return any(
-        (
-            reading[:cut] in words
-            and (plain[cut:] in endings or reading[cut:] in words and reading[cut:] == reading[:cut])
-        )
+        (reading[:cut] in words and (plain[cut:] in endings or reading[cut:] == reading[:cut]))
         or (reading[cut:] in words and plain[:cut] in endings)
-        for cut in range(size + 1)
+        for cut in range(len(plain) + 1)
     )
 
 

@@ -1,7 +1,7 @@
 """Signed one-time links.
 
-A token is 34 characters of lower base32 (a-z2-7): 13 for the link's 63-bit id, 1 for the key, 20 for 100 bits of HMAC-SHA256
-over purpose, society and id. It proves itself without a database, so a flood of forged ones never reaches it.
+A token is 34 characters of lower base32 (a-z2-7): 13 for the link's 63-bit id, 1 for the key, 20 for 100 bits of
+HMAC-SHA256 over purpose, society and id. It proves itself without a database, so a flood of forged ones never reaches it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TO_DIGITS = str.maketrans(KID_LETTERS, "0123456789abcdefghijklmnopqrstuv")
 _MAX_TYPED = 2048
 _TOKEN = re.compile(rf"[^a-z2-7]*([a-z2-7]{{{TOKEN_CHARS}}})")
 _ID = re.compile(rf"[a-z2-7]{{{ID_CHARS}}}")
-# what wrapping and double encoding leave inside a token: encoded blanks and line ends, soft hyphens, zero-width characters
+# what wrapping and double encoding leave inside a token: blanks and line ends, soft hyphens, zero-width characters
 _LEFTOVERS = re.compile(r"%(?:25)*(?:20|09|0a|0d|e3%(?:25)*80%(?:25)*80)|[\u00ad\u200b-\u200f\u2060\ufeff]|\s")
 
 

@@ -1,11 +1,12 @@
 """The key ring: every secret the robot can make or open comes from here.
 
-A ring is an immutable value; rotation returns a new one. Each key has a `kid` (0..31, one base32 character in a token) and
-32 random bytes, from which separate sub-keys for deriving and for sealing are drawn (one label each). The index key never
-rotates, because a blind index must match rows of any age; its fingerprint is what the database remembers of its ring.
+A ring is an immutable value; rotation returns a new one. Each key has a `kid` (0..31, one base32 character in a token)
+and 32 random bytes, from which separate sub-keys for deriving and for sealing are drawn (one label each). The index key
+never rotates, because a blind index must match rows of any age; its fingerprint is what the database remembers of its
+ring.
 
-Times are milliseconds since the epoch, UTC. `derive` needs a usable key (neither compromised nor retired); `open` works with
-any key still on the ring, so that data sealed under a lost or old key can be read once more and sealed anew.
+Times are milliseconds since the epoch, UTC. `derive` needs a usable key (neither compromised nor retired); `open` works
+with any key still on the ring, so that data sealed under a stolen key can be sealed anew and an old backup be read.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ class RingError(Exception):
     """The ring cannot do what was asked: unreadable file, no free kid, a key that may not be used or retired."""
 
 
-class KeyRefused(RingError):
+class KeyRefused(RingError):  # noqa: N818
     """The named key is unknown, compromised or retired: nothing may be made or verified with it."""
 
 
-class SealBroken(Exception):
+class SealBroken(Exception):  # noqa: N818
     """A sealed value does not open: other context, other ring, altered or cut bytes."""
 
 
@@ -167,7 +168,7 @@ class KeyRing:
         return replace(self, keys=tuple(replace(k, retired_at=now) if k.kid == kid else k for k in self.keys))
 
     def _free_kid(self) -> tuple[int, tuple[Key, ...]]:
-        """A kid for the next key and the keys that stay. A retired kid is given out again only when all 32 were used."""
+        """A kid for the next key and the keys that stay. Retired kids come again only when all 32 were used."""
         for kid in range(KIDS):
             if kid not in self._by_kid:
                 return kid, self.keys
