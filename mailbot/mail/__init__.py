@@ -1,1 +1,1 @@
-"""The words of mail: addresses, envelopes, reply codes, header facts, signing. Pure: no I/O, no clock, no configuration."""
+"""The words of mail: addresses, envelopes, reply codes, header facts, signing. No I/O, no clock, no configuration."""

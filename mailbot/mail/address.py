@@ -1,8 +1,8 @@
 """Mail addresses: the strict path of SMTP, the forgiving field of a web form, and the dialect of Japanese carriers.
 
-An `Address` can only hold what is safe on the wire and in a header: its constructor is the last line of defence. A quoted
-local part is accepted where its content is atext and dots, which is what old carrier addresses need; quoted spaces, commas,
-at-signs and brackets belong to no member and every parser further down the road reads them differently.
+An `Address` can only hold what is safe on the wire and in a header: its constructor is the last line of defence. A
+quoted local part is accepted where its content is atext and dots, which is what old carrier addresses need; quoted
+spaces, commas, at-signs and brackets belong to no member, and every parser further on reads them differently.
 
 Raises `AddressError`, whose `problem` says what is wrong. Standards: RFC 5321 sections 4.1.2 and 4.5.3.1, RFC 5890.
 """
@@ -93,7 +93,7 @@ class Address:
 
     @property
     def key(self) -> str:
-        """What two spellings of one mailbox share: dots and +tags are kept, case is folded only where it is known to."""
+        """What two spellings of one mailbox share: dots and +tags stay, case is folded only where the domain does."""
         local = self.local.lower() if self.domain in CASE_FOLDING_DOMAINS else self.local
         return f"{local}@{self.domain}"
 
@@ -183,7 +183,7 @@ def parse_typed(text: str, legacy_domains: Set[str] = LEGACY_DOMAINS) -> Address
     return parse_mailbox(f"{local}@{domain}", legacy_domains)
 
 
-# RFC 3834 section 2 and RFC 5230 section 4.6: mailboxes of programs and lists, which an automatic answer must not reach.
+# RFC 3834 section 2, RFC 5230 section 4.6: mailboxes of programs and lists, which no automatic answer may reach.
 _NEVER_ANSWER = re.compile(
     r"mailer-daemon|postmaster|root|abuse|listserv|majordomo|no-?reply|do-?not-?reply|bounces?(?:[-+.=].*)?"
     r"|owner-.*|.*-(?:request|owner|bounces?)|srs[01][-+=].*|prvs=.*",

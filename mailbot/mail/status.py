@@ -83,13 +83,13 @@ _UNPRINTABLE = re.compile(r"[^ -~]+")
 def relay_status(code: int, text: str) -> Status:
     """A relay's reply, its lines joined by newlines, as a Status: printable ASCII, at most 200 characters of text.
 
-    RFC 2034 section 4: the enhanced code opens each line and its first digit agrees with the reply's; else it is no such code.
+    RFC 2034 section 4: an enhanced code opens each line, and its first digit is the reply's.
     """
     lines = text.splitlines() or [""]
     match = _ENHANCED.match(lines[0])
     enhanced = match[1] if match and match[1][0] == str(code)[0] else ""
     if enhanced:
-        lines = [line[len(enhanced) :] if line.startswith(enhanced) else line for line in lines]
+        lines = [line.removeprefix(enhanced) for line in lines]
     return Status(code, enhanced, _UNPRINTABLE.sub(" ", " ".join(line.strip() for line in lines)).strip()[:200])
 
 

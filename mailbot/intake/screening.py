@@ -1,0 +1,167 @@
+"""The verdict on one message: answer it, keep silent, or refuse it. Pure, each message alone.
+
+RFC 3834: an automatic responder answers a person who wrote, at the address that wrote, or nobody. Every end has one
+`Reason`, which is metric label, log field and row of the operator's manual alike. What depends on other mails (seen
+before, budgets, a paused society) is decided by the funnel, with reasons of the same list.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+
+from mailbot.mail import status
+from mailbot.mail.address import Address, never_answer
+from mailbot.mail.envelope import Envelope, Purpose
+from mailbot.mail.fields import FromProblem
+from mailbot.mail.inbound import Inbound
+from mailbot.mail.status import Status
+
+MAX_RECEIVED = 100  # RFC 5321 section 6.3: a loop threshold is at least 100
+MAX_REFERENCES = 100
+MAX_OWN_REFERENCES = 1
+
+
+class Reason(StrEnum):
+    """Why a mail ended as it did. Names are stable: they are stored, counted and documented."""
+
+    ACCEPTED = "accepted"
+    NOT_FOR_ANSWER = "not-for-answer"
+    NULL_SENDER = "null-sender"
+    BROKEN_HEADERS = "broken-headers"
+    TOO_MANY_RECEIVED = "too-many-received"
+    LOOP = "loop"
+    AUTOMATIC_REPLY = "automatic-reply"
+    LIST_MAIL = "list-mail"
+    NO_FROM = "no-from"
+    SEVERAL_FROM = "several-from"
+    UNREADABLE_FROM = "unreadable-from"
+    OWN_ADDRESS = "own-address"
+    NEVER_ANSWER_ADDRESS = "never-answer-address"
+    SENDER_MISMATCH = "sender-mismatch"
+    SEEN_BEFORE = "seen-before"
+    OVER_BUDGET = "over-budget"
+    SOCIETY_PAUSED = "society-paused"
+
+    @property
+    def explanation(self) -> str:
+        """One English sentence for operators."""
+        return EXPLANATIONS[self]
+
+
+EXPLANATIONS: dict[Reason, str] = {
+    Reason.ACCEPTED: "A person wrote to a registration address and gets the invitation.",
+    Reason.NOT_FOR_ANSWER: "It was sent to an address that never answers: help, bounce, no-reply, postmaster or abuse.",
+    Reason.NULL_SENDER: "The sender is empty (MAIL FROM:<>): a delivery report, which is never answered.",
+    Reason.BROKEN_HEADERS: "The header block exceeds 64 KiB, 200 fields or 8 KiB in one field.",
+    Reason.TOO_MANY_RECEIVED: "More than 100 Received fields: the message goes round in a loop.",
+    Reason.LOOP: "It comes from a robot like this one, or keeps answering our own mails.",
+    Reason.AUTOMATIC_REPLY: "Its headers say that a program sent it: out-of-office note, receipt or notification.",
+    Reason.LIST_MAIL: "Its headers say that it came through a mailing list or a bulk mailing.",
+    Reason.NO_FROM: "It has no From field, or an empty one.",
+    Reason.SEVERAL_FROM: "It names several authors in From, so there is no one person to answer.",
+    Reason.UNREADABLE_FROM: "Its From field holds no address that could be answered.",
+    Reason.OWN_ADDRESS: "It comes from one of our own addresses or domains.",
+    Reason.NEVER_ANSWER_ADDRESS: "Its sender is a program, a list or a role, such as mailer-daemon or noreply.",
+    Reason.SENDER_MISMATCH: "MAIL FROM and From differ (forwarded, or sent on behalf of another): the author is not sure.",
+    Reason.SEEN_BEFORE: "The same message was delivered before and has had its answer.",
+    Reason.OVER_BUDGET: "The budget of the address, its domain, its network or the whole robot is used up.",
+    Reason.SOCIETY_PAUSED: "Staff have paused this society.",
+}
+
+
+class Action(Enum):
+    """REFUSE: not taken over, `Verdict.status` is the reply. DISCARD: taken over and kept silent about."""
+
+    REFUSE = "refuse"
+    DISCARD = "discard"
+    ANSWER = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do with one message; `address` is whom to answer, and set only with ANSWER."""
+
+    action: Action
+    status: Status
+    reason: Reason
+    address: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnAddresses:
+    """Who we are, so that we never answer ourselves.
+
+    `keys`: our mailboxes by `Address.key`. `domains`: mail domains in which nobody but us sends; a domain that a society
+    shares with its members is none of them. `id_domains`: the domains after the '@' of our Message-IDs.
+    """
+
+    keys: frozenset[str] = frozenset()
+    domains: frozenset[str] = frozenset()
+    id_domains: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(
+        cls, addresses: Iterable[Address], domains: Iterable[str] = (), id_domains: Iterable[str] = ()
+    ) -> "OwnAddresses":
+        return cls(frozenset(address.key for address in addresses), frozenset(domains), frozenset(id_domains))
+
+    def __contains__(self, address: Address) -> bool:
+        return address.key in self.keys or address.domain in self.domains
+
+    def names(self, message_id: str) -> bool:
+        """True for a message id of ours."""
+        return message_id[1:-1].rpartition("@")[2].lower() in self.id_domains
+
+
+_FROM_REASONS: dict[FromProblem, Reason] = {
+    FromProblem.MISSING: Reason.NO_FROM,
+    FromProblem.SEVERAL_FIELDS: Reason.SEVERAL_FROM,
+    FromProblem.SEVERAL_MAILBOXES: Reason.SEVERAL_FROM,
+    FromProblem.GROUP: Reason.UNREADABLE_FROM,
+    FromProblem.UNPARSABLE: Reason.UNREADABLE_FROM,
+}
+_LIST_SIGNS = frozenset({"list-*", "precedence: list", "precedence: bulk", "precedence: junk"})
+
+
+def _silence(envelope: Envelope, inbound: Inbound, purpose: Purpose, own: OwnAddresses) -> Reason | None:
+    """Why this message gets no answer, or None."""
+    if purpose is not Purpose.REGISTRATION:
+        return Reason.NOT_FOR_ANSWER
+    sender, author = envelope.reverse_path, inbound.from_address
+    if sender is None:  # RFC 3834 section 2
+        return Reason.NULL_SENDER
+    if inbound.broken:
+        return Reason.BROKEN_HEADERS
+    if inbound.received_count > MAX_RECEIVED:
+        return Reason.TOO_MANY_RECEIVED
+    # Distinct ids: a person who presses 'reply' once names our one mail in In-Reply-To and again in References.
+    if (
+        inbound.robot
+        or inbound.references_count > MAX_REFERENCES
+        or (inbound.references and sum(map(own.names, inbound.references)) > MAX_OWN_REFERENCES)
+    ):
+        return Reason.LOOP
+    if inbound.automatic:
+        return Reason.LIST_MAIL if inbound.automatic in _LIST_SIGNS else Reason.AUTOMATIC_REPLY
+    if author is None:
+        return _FROM_REASONS[inbound.from_problem or FromProblem.MISSING]
+    if sender in own or author in own:
+        return Reason.OWN_ADDRESS
+    if never_answer(sender) or never_answer(author):
+        return Reason.NEVER_ANSWER_ADDRESS
+    if sender.key != author.key:
+        return Reason.SENDER_MISMATCH
+    return None
+
+
+def judge(envelope: Envelope, inbound: Inbound, purpose: Purpose, own: OwnAddresses) -> Verdict:
+    """The verdict on one message for the address of ours with `purpose`; at most one address is ever answered.
+
+    The answer goes to From, never to Reply-To, Sender or anything in the text (RFC 3834 section 4), and only where MAIL
+    FROM names the same mailbox. There is no limit of one answer a week: that is for personal responders, and a member
+    who asks again must be heard again.
+    """
+    reason = _silence(envelope, inbound, purpose, own)
+    if reason is None:
+        return Verdict(Action.ANSWER, status.OK, Reason.ACCEPTED, inbound.from_address)
+    return Verdict(Action.DISCARD, status.OK, reason)
