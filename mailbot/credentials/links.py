@@ -1,7 +1,7 @@
 """Signed one-time links.
 
 A token is 34 characters of lower base32 (a-z2-7): 13 for the link's 63-bit id, 1 for the key, 20 for 100 bits of
-HMAC-SHA256 over purpose, society and id. It proves itself without a database, so a flood of forged ones never reaches it.
+HMAC-SHA256 over purpose, society and id. It proves itself without a database, so forged ones never reach it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a chosen password or login ID must look like, checked and explained from one rule object.
 
-The rules themselves are a society's data (`mailbot.config.society`). A problem is a code with its numbers; `sentence` and
-`describe` say it to members in Japanese, so that the list before the fields and the error behind them cannot disagree.
+The rules themselves are a society's data (`mailbot.config.society`). A problem is a code with its numbers; `sentence`
+and `describe` say it to members in Japanese, so that the list before the fields and the error behind them agree.
 """
 
 from __future__ import annotations
@@ -110,9 +110,8 @@ def problems(rule: PasswordRule, text: str, context: Context = NOBODY) -> list[P
         refused = [letter for letter in plain if letter not in ascii_letters + digits + rule.allowed_characters]
     if refused:
         found.append(Problem(Code.CHARACTERS, {"characters": tuple(dict.fromkeys(refused))[:5]}))
-    for name in rule.require:
-        if not any(letter in _CLASSES[name][1] for letter in plain):
-            found.append(Problem(Code.MISSING, {"class": name, "symbols": rule.allowed_characters}))
+    missing = [name for name in rule.require if not any(letter in _CLASSES[name][1] for letter in plain)]
+    found += [Problem(Code.MISSING, {"class": name, "symbols": rule.allowed_characters}) for name in missing]
     if is_common(plain):
         found.append(Problem(Code.COMMON))
     if (fact := _personal(plain, context)) is not None:
@@ -124,12 +123,14 @@ def describe(rule: PasswordRule, label: str) -> list[str]:
     """The rules as a list to stand before the fields."""
     lines = [f"{label}は、{rule.min_length}文字以上で決めてください（{rule.max_length}文字まで）。"]
     if rule.require:
-        lines.append(f"{_listed([_CLASSES[name][0] for name in rule.require])}を、それぞれ1文字以上入れてください。")
+        each = "それぞれ" if len(rule.require) > 1 else ""
+        lines.append(f"{_listed([_CLASSES[name][0] for name in rule.require])}を、{each}1文字以上入れてください。")
     lines.append(
         _characters_line(rule.allowed_characters, "空白やかなも使えます。文字の種類は自由です。", bool(rule.require))
     )
-    lines.append(f"よく使われる{label}（password1、12345678など）は使えません。")
-    lines.append("ログインID、生年月日、記号・番号、メールアドレスや、それに数文字を足しただけのものは使えません。")
+    lines.append("よく使われるパスワード（password1、12345678など）と、いままでのパスワードは使えません。")
+    facts = "、".join(fact for fact in Fact if fact is not Fact.PREVIOUS)
+    lines.append(f"{facts}や、それに{_OWN_CHARACTERS - 1}文字までを足しただけのものは使えません。")
     return lines
 
 
@@ -157,7 +158,7 @@ def _facts(context: Context) -> Iterator[tuple[Fact, str]]:
     yield from ((Fact.SOCIETY, value) for value in context.societies)
 
 
-# era letter, kanji and first year; a birth date before the era's first day gives a form nobody would type, which does no harm
+# era letter, name and first year; a form of the era before its first day is typed by nobody and does no harm
 _ERAS = (("r", "令和", 2019), ("h", "平成", 1989), ("s", "昭和", 1926), ("t", "大正", 1912))
 
 
@@ -231,7 +232,7 @@ def describe_login_id(rule: LoginIdRule, label: str, reserved: tuple[Format, ...
     if reserved:
         shapes = _listed([_shape(fmt) for fmt in reserved])
         kept = "（お知らせの仮ログインIDをそのまま使うことはできます）" if rule.keep_printed else ""
-        lines.append(f"仮ログインIDと同じ形（{shapes}）のものには変えられません{kept}。")
+        lines.append(f"仮ログインIDと同じ形（{shapes}）のものは選べません{kept}。")
     return lines
 
 
@@ -240,10 +241,8 @@ def login_id_text(text: str) -> str:
     return normalised(text[:MAX_BYTES]).strip()
 
 
-# digits and letters that are read for each other, and signs that differ by a hair
-_LOOK_ALIKES = str.maketrans(
-    {"0": "o", "1": "l", "i": "l", "|": "l", "!": "l", "`": "'", "‐": "-", "ー": "-", "−": "-"}
-)
+# characters that are read for each other, and what Japanese keyboards write for a hyphen
+_LOOK_ALIKES = str.maketrans({"0": "o", "1": "l", "i": "l", "|": "l", "!": "l", "‐": "-", "ー": "-", "−": "-"})
 
 
 def fold(login_id: str) -> str:
@@ -272,11 +271,11 @@ def sentence(problem: Problem, label: str) -> str:
             which = f"（{' '.join(symbols)} のどれか）" if p["class"] == "symbol" and symbols else ""
             return f"{label}に、{_CLASSES[p['class']][0]}を1文字以上入れてください{which}。"
         case Code.COMMON:
-            return f"よく使われる{label}のため、登録できません。別の言葉を組み合わせてください。"
+            return "よく使われるパスワードのため、登録できません。別の言葉を組み合わせてください。"
         case Code.PERSONAL:
             if p["fact"] is Fact.PREVIOUS:
-                return f"いままでと違う{label}を入力してください。"
-            return f"{p['fact']}から分かる{label}は使えません。別の言葉を組み合わせてください。"
+                return "いままでと違うパスワードを入力してください。"
+            return f"{p['fact']}から分かるパスワードは使えません。別の言葉を組み合わせてください。"
         case Code.DIGIT_POSITION:
             where = _listed([f"{position}文字目" for position in p["positions"]])
             return f"{label}の{where}には、数字を使えません。"

@@ -121,26 +121,24 @@ def _typed(text: str, any_case: bool) -> bytes:
     return (plain.casefold() if any_case else plain).encode("utf-8", "surrogatepass")
 
 
-_DIGITS = dict(zip("0123456789", "ゼロ イチ ニ サン シ ゴ ロク ナナ ハチ キュウ".split(), strict=True))
-_NAMES = dict(
-    zip(
-        "abcdefghijklmnopqrstuvwxyz",
-        "エー ビー シー ディー イー エフ ジー エイチ アイ ジェー ケー エル エム エヌ オー ピー キュー アール エス ティー ユー "
-        "ブイ ダブリュー エックス ワイ ゼット".split(),
-        strict=True,
-    )
-)
-_SIGNS = {
-    "-": "ハイフン", "_": "アンダーバー", ".": "ドット", ",": "コンマ", "@": "アットマーク", "#": "シャープ", "+": "プラス",
-    "/": "スラッシュ", "=": "イコール", "?": "クエスチョン", "!": "ビックリマーク", "*": "アスタリスク", "%": "パーセント",
-    "&": "アンド", "^": "ハット", "`": "バッククォート", "$": "ドル", ":": "コロン", ";": "セミコロン", "~": "チルダ",
+_NAMES = {
+    "0": "ゼロ", "1": "イチ", "2": "ニ", "3": "サン", "4": "シ", "5": "ゴ", "6": "ロク", "7": "ナナ", "8": "ハチ",
+    "9": "キュウ",
+    "a": "エー", "b": "ビー", "c": "シー", "d": "ディー", "e": "イー", "f": "エフ", "g": "ジー", "h": "エイチ",
+    "i": "アイ", "j": "ジェー", "k": "ケー", "l": "エル", "m": "エム", "n": "エヌ", "o": "オー", "p": "ピー",
+    "q": "キュー", "r": "アール", "s": "エス", "t": "ティー", "u": "ユー", "v": "ブイ", "w": "ダブリュー",
+    "x": "エックス", "y": "ワイ", "z": "ゼット",
+    "-": "ハイフン", "_": "アンダーバー", ".": "ドット", ",": "コンマ", "@": "アットマーク", "#": "シャープ",
+    "+": "プラス", "/": "スラッシュ", "=": "イコール", "?": "クエスチョン", "!": "ビックリマーク", "*": "アスタリスク",
+    "%": "パーセント", "&": "アンド", "^": "ハット", "`": "バッククォート", "$": "ドル", ":": "コロン",
+    ";": "セミコロン", "~": "チルダ",
 }  # fmt: skip
 
 
 def reading(text: str, cased: bool | None = None) -> str:
     """The text in kana, character by character: `12a` is イチ、ニ、エー.
 
-    `cased`: say 大文字 or 小文字 before each letter; by default only where the text has both. Signs without a name stay.
+    `cased`: say 大文字 or 小文字 before each letter; by default only where the text has both. Other signs stay.
     """
     if cased is None:
         cased = any(letter.isupper() for letter in text) and any(letter.islower() for letter in text)
@@ -148,7 +146,5 @@ def reading(text: str, cased: bool | None = None) -> str:
 
 
 def _spoken(letter: str, cased: bool) -> str:
-    name = _NAMES.get(letter.lower())
-    if name is None:
-        return _DIGITS.get(letter) or _SIGNS.get(letter, letter)
-    return (("大文字" if letter.isupper() else "小文字") if cased else "") + name
+    case = "大文字" if letter.isupper() else "小文字" if letter.islower() else ""
+    return (case if cased else "") + _NAMES.get(letter.lower(), letter)
