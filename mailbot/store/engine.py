@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,13 @@ class Store:
         self.engine = engine
         self.dialect = engine.dialect.name
         self._wakers: dict[str, list[asyncio.Event]] = {}
+        # SQLite has one writer: within the process we queue for it fairly instead of polling the file's lock
+        self._writer: AbstractAsyncContextManager[Any] = asyncio.Lock() if self.dialect == "sqlite" else nullcontext()
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
-        """A writing transaction; commits at the end of the block, rolls back on any exception."""
-        async with self.engine.begin() as tx:
+        """A writing transaction; commits at the end of the block, rolls back on any exception. Not to be nested."""
+        async with self._writer, self.engine.begin() as tx:
             yield tx
 
     @asynccontextmanager

@@ -1,0 +1,248 @@
+"""The one funnel: every mail, from SMTP or IMAP, ends here; nothing else starts an answer.
+
+Each mail is judged alone (pure), then everything that waits goes into one transaction (group commit): seen before? within
+budget? link and answer queued, inbox row written, commit; only then each waiting session gets its 250. If a batch fails,
+each mail is tried alone and only the one that fails alone gets 451.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mailbot.config import Settings
+from mailbot.intake.screening import Action, OwnAddresses, Reason, Verdict, judge
+from mailbot.mail import status
+from mailbot.mail.address import Address
+from mailbot.mail.envelope import Envelope, Purpose
+from mailbot.mail.inbound import Inbound, facts, inbox_key
+from mailbot.mail.status import Status
+from mailbot.ratelimit import Hit, Ledger, Limits
+from mailbot.registration import stops
+from mailbot.store.alarms import raise_alarm
+from mailbot.registration.context import Context
+from mailbot.registration.invite import LinkRequest, request_links
+from mailbot.store.engine import insert
+from mailbot.store.tables import inbox, member
+from mailbot.telemetry import emit
+
+WINNING = (Purpose.REGISTRATION, Purpose.HELP, Purpose.BOUNCE, Purpose.POSTMASTER, Purpose.ABUSE, Purpose.NO_REPLY)
+"""A DATA with several recipients is one mail with one answer: the first purpose here that one of them serves."""
+
+CAP_REFRESH_MS = 60_000
+
+
+
+@dataclass(slots=True)
+class _Waiting:
+    envelope: Envelope
+    inbound: Inbound
+    society: str
+    purpose: Purpose
+    verdict: Verdict
+    key: bytes
+    answer: asyncio.Future[Status] = field(repr=False)
+
+
+def network_of(peer: str) -> str:
+    """The /24 or /48 a peer's address lies in: what one sender can easily vary counts as one."""
+    try:
+        address = ip_address(peer)
+    except ValueError:
+        return peer[:45]
+    return str(ip_network(f"{address}/{24 if address.version == 4 else 48}", strict=False))
+
+
+class Reception:
+    """Lifetime: one intake role. `receive` may be called from any number of sessions at once."""
+
+    def __init__(self, ctx: Context, batch: int) -> None:
+        self._ctx = ctx
+        self._batch = batch
+        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(maxsize=4 * batch)
+        self._caps: dict[str, tuple[int, int]] = {}
+        self._own = _own(ctx.settings)
+
+    def reconfigure(self, ctx: Context) -> None:
+        """New settings after SIGHUP; mails already judged keep their verdict."""
+        self._ctx = ctx
+        self._own = _own(ctx.settings)
+
+    async def receive(self, envelope: Envelope) -> Status:
+        """The answer to the end of DATA. 250 only when everything is committed."""
+        inbound = facts(envelope.content)
+        society, purpose = self._route(envelope.recipients)
+        verdict = judge(envelope, inbound, purpose, self._own)
+        if verdict.action is Action.REFUSE:
+            emit("mail.refused", society=society, reason=verdict.reason, peer=envelope.peer)
+            return verdict.status
+        waiting = _Waiting(
+            envelope,
+            inbound,
+            society,
+            purpose,
+            verdict,
+            inbox_key(society, purpose, envelope.reverse_path, inbound),
+            asyncio.get_running_loop().create_future(),
+        )
+        await self._queue.put(waiting)
+        return await waiting.answer
+
+    def _route(self, recipients: Sequence[Address]) -> tuple[str, Purpose]:
+        routes = [self._ctx.settings.directory.route(r.local, r.domain) for r in recipients]
+        found = {route.purpose: route.society for route in reversed(routes) if route is not None}
+        for purpose in WINNING:
+            if purpose in found:
+                return found[purpose], purpose
+        return "", Purpose.POSTMASTER  # the bare <Postmaster> of RFC 5321 section 4.5.1
+
+    async def run(self) -> None:
+        """Commits what waits, batch after batch, until cancelled; then what still waits gets 451."""
+        try:
+            while True:
+                batch = [await self._queue.get()]
+                while len(batch) < self._batch and not self._queue.empty():
+                    batch.append(self._queue.get_nowait())
+                await self._settle(batch)
+        finally:
+            while not self._queue.empty():
+                _reply(self._queue.get_nowait(), status.SHUTTING_DOWN)
+
+    async def _settle(self, batch: list[_Waiting]) -> None:
+        try:
+            await self._commit(batch)
+        except Exception as error:
+            if len(batch) == 1:
+                emit("mail.deferred", reason="outage", society=batch[0].society, error=error)
+                _reply(batch[0], status.OUTAGE)
+                return
+            emit("mail.batch-split", mails=len(batch), error=error)
+            for waiting in batch:
+                await self._settle([waiting])
+
+    async def _commit(self, batch: list[_Waiting]) -> None:
+        now = max(waiting.envelope.received_at for waiting in batch)
+        ctx = self._ctx
+        async with ctx.store.begin() as tx:
+            answers = await self._work(ctx, tx, batch, now)
+        for waiting, answer in zip(batch, answers, strict=True):
+            _reply(waiting, answer)
+        ctx.store.wake("outbox")
+
+    async def _work(self, ctx: Context, tx: AsyncConnection, batch: list[_Waiting], now: int) -> list[Status]:
+        await self._refresh_caps(tx, {w.society for w in batch}, now)
+        candidates = [w for w in batch if w.verdict.action is Action.ANSWER]
+        hits = {id(w): self._hits(w) for w in candidates}
+        ledger = await Ledger.lock(tx, [hit.key for group in hits.values() for hit in group], now)
+        seen = await self._seen(tx, batch)
+        paused = await stops.paused(tx)
+        answers: list[Status] = []
+        rows: list[dict[str, object]] = []
+        wanted: list[tuple[_Waiting, dict[str, object]]] = []
+        for waiting in batch:
+            if (waiting.society, waiting.key) in seen:
+                emit("mail.seen-before", society=waiting.society, reason=Reason.SEEN_BEFORE)
+                answers.append(status.OK)
+                continue
+            verdict = waiting.verdict
+            if verdict.action is Action.ANSWER and waiting.society in paused:
+                verdict = Verdict(Action.DISCARD, status.OK, Reason.SOCIETY_PAUSED, verdict.address)
+            if verdict.action is Action.ANSWER:
+                over = ledger.allow(hits[id(waiting)])
+                if over is not None:
+                    verdict = Verdict(Action.DISCARD, status.OK, Reason.OVER_BUDGET, verdict.address)
+                    if over.scope != "address":
+                        # a posting day must drop nobody: the sender's server will try again
+                        await raise_alarm(tx, waiting.society, f"budget-{over.scope}", f"{over.subject} is over its cap", now)
+                        emit("mail.deferred", society=waiting.society, reason=Reason.OVER_BUDGET, scope=over.scope)
+                        answers.append(status.OVER_LIMIT)
+                        continue
+            if verdict.reason is Reason.LOOP:
+                await raise_alarm(tx, waiting.society, "mail-loop", f"mail from {waiting.envelope.peer} goes in circles", now)
+            seen.add((waiting.society, waiting.key))
+            row = _row(waiting, verdict)
+            rows.append(row)
+            answers.append(verdict.status)
+            if verdict.action is Action.ANSWER and verdict.address is not None:
+                wanted.append((waiting, row))
+            emit("mail.received", society=waiting.society, reason=verdict.reason, peer=waiting.envelope.peer)
+        await ledger.save(tx)
+        ids = await request_links(
+            ctx,
+            tx,
+            [
+                LinkRequest(w.society, w.verdict.address, w.inbound.message_id, answer=True)
+                for w, _ in wanted
+                if w.verdict.address is not None
+            ],
+            now,
+        )
+        for (_, row), outbox_id in zip(wanted, ids, strict=True):
+            row["outbox_id"] = outbox_id
+        if rows:
+            # a second robot may have taken the same mail in the meantime: the unique key then fails this batch
+            await tx.execute(insert(tx)(inbox), rows)
+        return answers
+
+    def _hits(self, waiting: _Waiting) -> list[Hit]:
+        assert waiting.verdict.address is not None
+        budgets = self._ctx.settings.site.budgets
+        society, address = waiting.society, waiting.verdict.address
+        by_address = Limits(budgets.address_per_minute, budgets.address_per_hour, budgets.address_per_day)
+        return [
+            Hit(society, "address", address.key, by_address),
+            Hit(society, "domain", address.domain, Limits(hour=budgets.domain_per_hour)),
+            Hit(society, "network", network_of(waiting.envelope.peer), Limits(hour=budgets.network_per_hour)),
+            Hit(society, "society", "", Limits(hour=self._caps[society][1])),
+        ]
+
+    async def _refresh_caps(self, tx: AsyncConnection, societies: set[str], now: int) -> None:
+        """A society's cap follows its roster: members not yet registered, counted at most once a minute."""
+        budgets = self._ctx.settings.site.budgets
+        for society in societies:
+            if society in self._caps and now - self._caps[society][0] < CAP_REFRESH_MS:
+                continue
+            waiting = await tx.scalar(
+                select(func.count()).select_from(member).where(member.c.society == society, member.c.state == "invited")
+            )
+            cap = max(budgets.society_per_hour_min, (waiting or 0) * budgets.society_per_hour_percent // 100)
+            self._caps[society] = (now, cap)
+
+    async def _seen(self, tx: AsyncConnection, batch: list[_Waiting]) -> set[tuple[str, bytes]]:
+        keys = [w.key for w in batch]
+        found = await tx.execute(select(inbox.c.society, inbox.c.inbox_key).where(inbox.c.inbox_key.in_(keys)))
+        return {(society, bytes(key)) for society, key in found}
+
+
+def _own(settings: Settings) -> OwnAddresses:
+    return OwnAddresses(keys=settings.directory.own_keys(), domains=settings.directory.domains)
+
+
+def _row(waiting: _Waiting, verdict: Verdict) -> dict[str, object]:
+    envelope, sender = waiting.envelope, waiting.envelope.reverse_path
+    return {
+        "society": waiting.society,
+        "inbox_key": waiting.key,
+        "source": envelope.origin,
+        "purpose": waiting.purpose.value,
+        "received_at": envelope.received_at,
+        "address": sender.text if sender else None,
+        "address_key": sender.key if sender else None,
+        "from_address": waiting.inbound.from_address.text if waiting.inbound.from_address else None,
+        "peer": envelope.peer,
+        "size": envelope.size,
+        "action": verdict.action.value,
+        "reason": verdict.reason.value,
+        "outbox_id": None,
+    }
+
+
+def _reply(waiting: _Waiting, answer: Status) -> None:
+    with contextlib.suppress(asyncio.InvalidStateError):
+        waiting.answer.set_result(answer)

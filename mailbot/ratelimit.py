@@ -1,0 +1,136 @@
+"""Budgets as table rows: how often something may happen for one subject in a minute, an hour and a day.
+
+A window begins at its first hit and ends after its length. Rows are locked in key order, so that batches of several
+processes cannot deadlock, and the row of an address is the lock for its link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, delete, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mailbot.store.engine import insert
+from mailbot.store.tables import budget
+
+MINUTE_MS = 60_000
+HOUR_MS = 3_600_000
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Most hits in each window; None = no limit."""
+
+    minute: int | None = None
+    hour: int | None = None
+    day: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One thing that wants to happen now."""
+
+    society: str
+    scope: str
+    subject: str
+    limits: Limits
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return (self.society, self.scope, self.subject)
+
+
+_UPDATE = (
+    update(budget)
+    .where(
+        budget.c.society == bindparam("k0"), budget.c.scope == bindparam("k1"), budget.c.subject == bindparam("k2")
+    )
+    .values({name: bindparam(name) for name in ("minute_at", "minute_count", "hour_at", "hour_count", "day_at", "day_count")})
+)
+
+
+class Ledger:
+    """The rows of some subjects, locked for this transaction. `allow` decides and counts in memory, `save` writes."""
+
+    def __init__(self, rows: dict[tuple[str, str, str], list[int]], now: int) -> None:
+        self._rows = rows
+        self._now = now
+        self._changed: set[tuple[str, str, str]] = set()
+
+    @classmethod
+    async def lock(cls, tx: AsyncConnection, keys: Sequence[tuple[str, str, str]], now: int) -> Ledger:
+        """Locks (and makes where missing) the rows of these (society, scope, subject) keys, in key order."""
+        keys = sorted(set(keys))
+        if not keys:
+            return cls({}, now)
+        fresh = {"minute_at": now, "minute_count": 0, "hour_at": now, "hour_count": 0, "day_at": now, "day_count": 0}
+        await tx.execute(
+            insert(tx)(budget).on_conflict_do_nothing(),
+            [{"society": s, "scope": c, "subject": x, **fresh} for s, c, x in keys],
+        )
+        statement = (
+            select(budget)
+            .where(tuple_(budget.c.society, budget.c.scope, budget.c.subject).in_(keys))
+            .order_by(budget.c.society, budget.c.scope, budget.c.subject)
+            .with_for_update()
+        )
+        rows = {(r[0], r[1], r[2]): list(r[3:]) for r in await tx.execute(statement)}
+        for row in rows.values():
+            for place, length in ((0, MINUTE_MS), (2, HOUR_MS), (4, DAY_MS)):
+                if now >= row[place] + length or now < row[place]:
+                    row[place], row[place + 1] = now, 0
+        return cls(rows, now)
+
+    def allow(self, hits: Sequence[Hit]) -> Hit | None:
+        """Counts all of these hits if every one is within its limits; else counts none and returns the one over."""
+        for hit in hits:
+            row = self._rows[hit.key]
+            limits = hit.limits
+            for count, limit in ((row[1], limits.minute), (row[3], limits.hour), (row[5], limits.day)):
+                if limit is not None and count >= limit:
+                    return hit
+        for hit in hits:
+            row = self._rows[hit.key]
+            row[1] += 1
+            row[3] += 1
+            row[5] += 1
+            self._changed.add(hit.key)
+        return None
+
+    async def save(self, tx: AsyncConnection) -> None:
+        """Writes the counters that changed."""
+        if self._changed:
+            await tx.execute(_UPDATE, [_parameters(key, self._rows[key]) for key in sorted(self._changed)])
+
+
+def _parameters(key: tuple[str, str, str], row: list[int]) -> dict[str, Any]:
+    return {
+        "k0": key[0],
+        "k1": key[1],
+        "k2": key[2],
+        "minute_at": row[0],
+        "minute_count": row[1],
+        "hour_at": row[2],
+        "hour_count": row[3],
+        "day_at": row[4],
+        "day_count": row[5],
+    }
+
+
+async def hit(tx: AsyncConnection, hits: Sequence[Hit], now: int) -> list[bool]:
+    """Each hit alone: True = within its limits, and counted."""
+    ledger = await Ledger.lock(tx, [one.key for one in hits], now)
+    answers = [ledger.allow([one]) is None for one in hits]
+    await ledger.save(tx)
+    return answers
+
+
+async def refund(tx: AsyncConnection, society: str, scope: str, subject: str) -> None:
+    """Forgets what a subject has used, such as an address whose registration was finished."""
+    await tx.execute(
+        delete(budget).where(budget.c.society == society, budget.c.scope == scope, budget.c.subject == subject)
+    )

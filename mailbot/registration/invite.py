@@ -1,0 +1,105 @@
+"""Gives addresses their one-time registration link and queues the invitation: the end of the blank mail's way in.
+
+A repeated request gets the same live link while at least half its life remains, else a new one; at most two are live, the
+older ones are revoked. Takes a list and returns a list in the same order; never commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mailbot.credentials import LinkPurpose
+from mailbot.delivery import outbox
+from mailbot.delivery.outbox import Lane, NewMail
+from mailbot.mail.address import Address
+from mailbot.registration.context import Context
+from mailbot.store import new_id
+from mailbot.store.engine import insert
+from mailbot.store.tables import link
+
+LETTER = "invitation"
+MAX_LIVE = 2
+MINUTE_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRequest:
+    """An address that wants to register with a society. `in_reply_to`: Message-ID of its blank mail."""
+
+    society: str
+    address: Address
+    in_reply_to: str | None = None
+    answer: bool = False
+    """True for the answer to a mail (RFC 3834: auto-replied), False for a request from a page."""
+
+
+def mail_deadline(created_at: int, expires_at: int) -> int:
+    """A mail whose link is about to die is not sent: half an hour, or a quarter of the link's life, before its end."""
+    return expires_at - min(30 * MINUTE_MS, (expires_at - created_at) // 4)
+
+
+async def request_links(ctx: Context, tx: AsyncConnection, requests: Sequence[LinkRequest], now: int) -> list[int]:
+    """Queues an invitation for each request -> outbox ids in order. The caller holds the address's budget row."""
+    if not requests:
+        return []
+    wanted = sorted({(r.society, r.address.key) for r in requests})
+    live: dict[tuple[str, str], list[tuple[int, int, int]]] = {key: [] for key in wanted}
+    statement = (
+        select(link.c.society, link.c.address_key, link.c.id, link.c.created_at, link.c.expires_at)
+        .where(
+            link.c.purpose == LinkPurpose.REGISTRATION,
+            tuple_(link.c.society, link.c.address_key).in_(wanted),
+            link.c.expires_at > now,
+            link.c.spent_at.is_(None),
+            link.c.revoked_at.is_(None),
+        )
+        .order_by(link.c.created_at.desc(), link.c.id)
+    )
+    for society, address_key, link_id, created_at, expires_at in await tx.execute(statement):
+        live[society, address_key].append((link_id, created_at, expires_at))
+    kid = ctx.ring.active(now).kid
+    new_rows: list[dict[str, object]] = []
+    revoked: list[tuple[str, int]] = []
+    mails: list[NewMail] = []
+    for request in requests:
+        links = live[request.society, request.address.key]
+        if not links or 2 * (links[0][2] - now) < links[0][2] - links[0][1]:
+            life = ctx.settings.societies[request.society].links.registration_minutes * MINUTE_MS
+            links.insert(0, (new_id(), now, now + life))
+            new_rows.append(
+                {
+                    "society": request.society,
+                    "id": links[0][0],
+                    "purpose": LinkPurpose.REGISTRATION.value,
+                    "address": request.address.text,
+                    "address_key": request.address.key,
+                    "kid": kid,
+                    "created_at": now,
+                    "expires_at": now + life,
+                }
+            )
+            revoked += [(request.society, old[0]) for old in links[MAX_LIVE:]]
+            del links[MAX_LIVE:]
+        link_id, created_at, expires_at = links[0]
+        mails.append(
+            NewMail(
+                society=request.society,
+                letter=LETTER,
+                lane=Lane.LINK,
+                recipient=request.address.text,
+                link_id=link_id,
+                facts={"answer": 1} if request.answer else {},
+                in_reply_to=request.in_reply_to,
+                deadline_at=mail_deadline(created_at, expires_at),
+            )
+        )
+    if new_rows:
+        await tx.execute(insert(tx)(link), new_rows)
+    if revoked:
+        await tx.execute(update(link).where(tuple_(link.c.society, link.c.id).in_(revoked)).values(revoked_at=now))
+    ids = await outbox.put(tx, mails, now, ctx.settings.site.site.host)
+    return [one for one in ids if one is not None]
