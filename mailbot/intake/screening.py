@@ -62,7 +62,7 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.UNREADABLE_FROM: "Its From field holds no address that could be answered.",
     Reason.OWN_ADDRESS: "It comes from one of our own addresses or domains.",
     Reason.NEVER_ANSWER_ADDRESS: "Its sender is a program, a list or a role, such as mailer-daemon or noreply.",
-    Reason.SENDER_MISMATCH: "MAIL FROM and From differ (forwarded, or sent on behalf of another): the author is not sure.",
+    Reason.SENDER_MISMATCH: "MAIL FROM and From differ (forwarded, or sent for another): the author is not sure.",
     Reason.SEEN_BEFORE: "The same message was delivered before and has had its answer.",
     Reason.OVER_BUDGET: "The budget of the address, its domain, its network or the whole robot is used up.",
     Reason.SOCIETY_PAUSED: "Staff have paused this society.",
@@ -91,7 +91,7 @@ class Verdict:
 class OwnAddresses:
     """Who we are, so that we never answer ourselves.
 
-    `keys`: our mailboxes by `Address.key`. `domains`: mail domains in which nobody but us sends; a domain that a society
+    `keys`: our mailboxes by `Address.key`. `domains`: mail domains in which nobody but us sends; one that a society
     shares with its members is none of them. `id_domains`: the domains after the '@' of our Message-IDs.
     """
 

@@ -1,8 +1,8 @@
 """What a received message says about itself, read from its header block alone; the body is never looked at.
 
-Pure and linear on hostile input: a malformed header is a fact, not an error. Limits: 64 KiB of headers, 200 fields, 8 KiB
-a field; beyond them the message is `broken` and no further fact is given. Standards: RFC 5322 section 3.6, RFC 3834, RFC
-5230.
+Pure and linear on hostile input: a malformed header is a fact, not an error. Limits: 64 KiB of headers, 200 fields,
+8 KiB a field; beyond them the message is `broken` and no further fact is given. Standards: RFC 5322 section 3.6, RFC
+3834, RFC 5230.
 """
 
 import hashlib
