@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -146,7 +146,10 @@ def _overrides(data: dict[str, Any], environment: Mapping[str, str], problems: l
             table[key] = value
 
 
-def _model[M: BaseModel](model: type[M], data: dict[str, Any], file: Path, problems: list[Problem]) -> M | None:
+M = TypeVar("M", bound=BaseModel)
+
+
+def _model(model: type[M], data: dict[str, Any], file: Path, problems: list[Problem]) -> M | None:
     try:
         return model.model_validate(data)
     except ValidationError as error:
