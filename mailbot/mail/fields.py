@@ -6,6 +6,7 @@ sections 2.2, 3.2 and 3.4, RFC 2047.
 
 import base64
 import binascii
+import codecs
 import re
 from collections.abc import Callable, Set
 from enum import StrEnum
@@ -87,14 +88,17 @@ _RAW_SJIS = re.compile(rb"[\x81-\x9f\xe0-\xfc][\x40-\x7e\x80-\xfc]")
 
 
 def _without_raw_japanese(value: bytes) -> bytes:
-    """Drops unencoded ISO-2022-JP and Shift_JIS, whose second bytes look like quotes, brackets and backslashes."""
+    """Blots out unencoded ISO-2022-JP and Shift_JIS, whose second bytes look like quotes, brackets and backslashes.
+
+    The blot is no ASCII, so that an address around it stays unusable instead of growing together.
+    """
     if b"\x1b" in value:
-        value = _RAW_JIS.sub(b"", value)
+        value = _RAW_JIS.sub(b"\xff", value)
     if not value.isascii():
         try:
             value.decode("utf-8")
         except UnicodeDecodeError:
-            value = _RAW_SJIS.sub(b"", value)
+            value = _RAW_SJIS.sub(b"\xff", value)
     return value
 
 
@@ -180,7 +184,7 @@ def _decode_unlabelled(raw: bytes) -> str:
         return _iso_2022_jp(raw)
     for charset in ("utf-8", "cp932"):
         try:
-            return raw.decode(charset)
+            return codecs.getincrementaldecoder(charset)().decode(raw)  # the end may be cut inside a character
         except UnicodeDecodeError:
             continue
     return raw.decode("latin-1")

@@ -91,7 +91,7 @@ def facts(content: bytes, legacy_domains: Set[str] = LEGACY_DOMAINS) -> Inbound:
         return Inbound(broken="header-block-too-long", block=block)
     pairs = split(block)
     if len(pairs) > MAX_FIELDS:
-        return Inbound(broken="too-many-fields", block=block, received_count=block.lower().count(b"\nreceived:"))
+        return Inbound(broken="too-many-fields", block=block)
     if len(block) > MAX_FIELD and any(len(value) > MAX_FIELD for _, value in pairs):
         return Inbound(broken="field-too-long", block=block)
 
