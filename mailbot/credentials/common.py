@@ -15,7 +15,7 @@ _SIGNS = (
     str.maketrans("@430$5!17", "aaeosslit"),
 )
 _ROWS = (
-    "01234567890",
+    "012345678901234567890",
     "abcdefghijklmnopqrstuvwxyz",
     "qwertyuiop",
     "asdfghjkl",

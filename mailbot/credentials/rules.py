@@ -24,6 +24,7 @@ from .temporary import Format
 # a fact with fewer than this many other characters around it is no password
 _OWN_CHARACTERS = 4
 _SHORTEST_FACT = 3
+_SEPARATORS = re.compile(r"[\s\-/._:,]")
 
 _CLASSES = {
     "lower": ("英小文字", ascii_lowercase),
@@ -110,7 +111,7 @@ def problems(rule: PasswordRule, text: str, context: Context = NOBODY) -> list[P
         refused = [letter for letter in plain if letter not in ascii_letters + digits + rule.allowed_characters]
     if refused:
         found.append(Problem(Code.CHARACTERS, {"characters": tuple(dict.fromkeys(refused))[:5]}))
-    missing = [name for name in rule.require if not any(letter in _CLASSES[name][1] for letter in plain)]
+    missing = [name for name in rule.require if not any(letter in _members(rule, name) for letter in plain)]
     found += [Problem(Code.MISSING, {"class": name, "symbols": rule.allowed_characters}) for name in missing]
     if is_common(plain):
         found.append(Problem(Code.COMMON))
@@ -134,6 +135,13 @@ def describe(rule: PasswordRule, label: str) -> list[str]:
     return lines
 
 
+def _members(rule: PasswordRule, name: str) -> str:
+    """The characters of a class; a society that names its signs counts only those."""
+    if name == "symbol" and rule.allowed_characters is not None:
+        return rule.allowed_characters
+    return _CLASSES[name][1]
+
+
 def _personal(plain: str, context: Context) -> Fact | None:
     squeezed = _squeezed(plain)
     if context.previous is not None and plain == normalised(context.previous):
@@ -141,7 +149,7 @@ def _personal(plain: str, context: Context) -> Fact | None:
     for fact, value in _facts(context):
         known = _squeezed(value)
         if len(known) >= _SHORTEST_FACT and known in squeezed:
-            rest = len(plain) - len(known) * squeezed.count(known)
+            rest = len(_SEPARATORS.sub("", plain)) - len(known) * squeezed.count(known)
             if rest < _OWN_CHARACTERS:
                 return fact
     return None
@@ -163,23 +171,16 @@ _ERAS = (("r", "令和", 2019), ("h", "平成", 1989), ("s", "昭和", 1926), ("
 
 
 def birth_date_forms(day: date) -> list[str]:
-    """The ways a birth date is typed without signs: 19800102, 800102, 0102, 01021980, s550102, 昭和550102, 198012 …"""
-    long, short = f"{day.month:02}{day.day:02}", f"{day.month}{day.day}"
-    forms = []
-    for tail, turned in ((long, f"{day.day:02}{day.month:02}"), (short, f"{day.day}{day.month}")):
-        year, brief = f"{day.year:04}", f"{day.year % 100:02}"
-        forms += [year + tail, brief + tail, tail + year, tail + brief, turned + year, turned + brief]
-        for letter, name, first in _ERAS:
-            if day.year >= first:
-                count = day.year - first + 1
-                forms += [
-                    f"{letter}{count:02}{tail}",
-                    f"{letter}{count}{tail}",
-                    f"{name}{count}{tail}",
-                    f"{count:02}{tail}",
-                ]
-    forms += [f"{day.year}年{day.month}月{day.day}日", long]
-    return sorted(dict.fromkeys(forms), key=len, reverse=True)
+    """The ways a birth date is typed, without separators: 19800102, 800102, 01021980, s550102, 昭和55年1月2日 …"""
+    tails = (f"{day.month:02}{day.day:02}", f"{day.month}{day.day}", f"{day.month}月{day.day}日")
+    turned = (f"{day.day:02}{day.month:02}", f"{day.day}{day.month}")
+    eras = [(letter, name, day.year - first + 1) for letter, name, first in _ERAS if day.year >= first]
+    years = [f"{day.year:04}", f"{day.year % 100:02}", f"{day.year}年"]
+    for letter, name, count in eras:
+        years += [f"{letter}{count}", f"{letter}{count:02}", f"{count:02}", f"{name}{count}", f"{name}{count}年"]
+    forms = [year + tail for year in years for tail in tails]
+    forms += [tail + year for year in years[:2] for tail in (*tails[:2], *turned)]
+    return sorted({*forms, tails[0]}, key=lambda form: (-len(form), form))
 
 
 def _squeezed(text: str) -> str:
