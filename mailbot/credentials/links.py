@@ -19,7 +19,7 @@ MAC_CHARS = 20
 TOKEN_CHARS = ID_CHARS + 1 + MAC_CHARS
 
 _TO_DIGITS = str.maketrans(KID_LETTERS, "0123456789abcdefghijklmnopqrstuv")
-_MAX_TYPED = 2048
+_MAX_TYPED = 256
 _TOKEN = re.compile(rf"[^a-z2-7]*([a-z2-7]{{{TOKEN_CHARS}}})")
 _ID = re.compile(rf"[a-z2-7]{{{ID_CHARS}}}")
 # what wrapping and double encoding leave inside a token: blanks and line ends, soft hyphens, zero-width characters
