@@ -1,7 +1,8 @@
 """Header lines and bodies of outgoing mail as bytes: encoded once, safe to join.
 
-`email.message.EmailMessage` costs more than two RSA signatures a mail and writes long Message-IDs as encoded-words; these
-few functions do what our plain-text mails need. Every value is checked here for line breaks, whatever was checked before.
+`email.message.EmailMessage` costs more than two RSA signatures a mail and writes long Message-IDs as encoded-words;
+these few functions do what our plain-text mails need. Every value is checked here for line breaks, whatever was checked
+before.
 """
 
 from __future__ import annotations

@@ -1,0 +1,146 @@
+"""The letters there are, and the facts each may tell. `docs/letters.md` says the same; a test compares them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from mailbot.config import HelpCase, Society, Start
+from mailbot.config.labels import DEFAULT_LABELS
+
+MAX_TEXT = 40
+MAX_CODE = 64
+# What no letter carries, even to the right person: mail is read over shoulders and forwarded.
+FORBIDDEN_FACTS = frozenset({"name", "kana", "symbol", "number", "birth_date", "password", "address"})
+
+
+class FactKind(Enum):
+    """How a fact of a member is checked and printed."""
+
+    URL = "url"
+    TEXT = "text"
+    CODE = "code"
+    TIME = "time"
+    DATE = "date"
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A fact of a member: a string, or milliseconds since the epoch for TIME and DATE.
+
+    `sample` renders at the start; of a URL it is what follows the society's path. `default` serves rows queued before
+    the fact existed; without one the fact is needed. `when`: only societies that want it. `must`: useless without it.
+    """
+
+    kind: FactKind
+    meaning: str
+    sample: str | int
+    default: str | None = None
+    when: Callable[[Society], bool] = lambda society: True
+    must: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LetterKind:
+    """What a letter is for and what it may say. `lane` is a name of `delivery.outbox.Lane`, in lower case.
+
+    `secret`: who reads it can act as the member. `answer`: may be the reply to a mail, and is auto-replied then; all
+    others are auto-generated (RFC 3834 section 5). `help`: which help channels stand at its foot.
+    """
+
+    title: str
+    lane: str
+    facts: Mapping[str, Fact]
+    secret: bool = False
+    answer: bool = False
+    help: HelpCase = HelpCase.LOGIN
+
+
+_LINK_TOKEN = "aaaabbbbccccddddeeeeffffgggghhhh22"  # noqa: S105  length and alphabet of a link's token
+_MOMENT = 1_795_156_920_000
+_NICKNAME = Fact(FactKind.TEXT, "what the member wants to be called", "港" * MAX_TEXT, "ご登録者", must=False)
+_EXPIRES_AT = Fact(FactKind.TIME, "when the link dies", _MOMENT)
+_CHANGED_AT = Fact(FactKind.TIME, "when it was changed", _MOMENT)
+
+
+def _link(path: str, meaning: str) -> Fact:
+    return Fact(FactKind.URL, meaning, f"{path}/{_LINK_TOKEN}")
+
+
+LETTERS: Mapping[str, LetterKind] = {
+    "invitation": LetterKind(
+        "利用登録手続きのご案内",
+        "link",
+        {"url": _link("r", "one-time link to the registration"), "expires_at": _EXPIRES_AT},
+        secret=True,
+        answer=True,
+        help=HelpCase.REGISTRATION,
+    ),
+    "completion": LetterKind("利用登録完了のご案内", "completion", {}),
+    "reissue": LetterKind(
+        "パスワード再発行のご案内",
+        "reissue",
+        {
+            "url": _link("p", "one-time link to the reissue"),
+            "expires_at": _EXPIRES_AT,
+            "nickname": _NICKNAME,
+            "login_id": Fact(FactKind.CODE, "the login ID", "W" * MAX_CODE, when=lambda s: s.reissue.login_id),
+            "temporary_password": Fact(
+                FactKind.CODE,
+                "a temporary password that dies with the link",
+                "QwErTyUi",
+                when=lambda s: s.reissue.temporary_password is not None,
+            ),
+        },
+        secret=True,
+    ),
+    "address-proof": LetterKind(
+        "メールアドレスの確認のお願い",
+        "link",
+        {"url": _link("a", "one-time link that proves the address"), "expires_at": _EXPIRES_AT, "nickname": _NICKNAME},
+        secret=True,
+    ),
+    "address-changed": LetterKind(
+        "メールアドレス変更のお知らせ", "completion", {"changed_at": _CHANGED_AT, "nickname": _NICKNAME}
+    ),
+    "password-changed": LetterKind(
+        "パスワード変更のお知らせ", "completion", {"changed_at": _CHANGED_AT, "nickname": _NICKNAME}
+    ),
+    "password-expiry": LetterKind(
+        "パスワードの有効期限のお知らせ",
+        "bulk",
+        {"expires_on": Fact(FactKind.DATE, "the day the password ends", _MOMENT), "nickname": _NICKNAME},
+    ),
+}
+
+
+def society_facts(society: Society, web_url: str, help_case: HelpCase) -> dict[str, Any]:
+    """What every template may insert and branch on."""
+    return {
+        "society": society.name,
+        "service": society.service,
+        "robot": society.addresses.robot,
+        "registration": society.addresses.registration,
+        "login_url": f"{web_url}/{society.id}/login",
+        "reissue_url": f"{web_url}/{society.id}/reissue",
+        "entry_url": f"{web_url}/{society.id}/entry",
+        "help": [channel.model_dump() for channel in society.help_for(help_case)],
+        "label": {key: society.label(key) for key in DEFAULT_LABELS},
+        "blank_mail": bool(society.journeys_for(Start.BLANK_MAIL)),
+        "web_form": bool(society.journeys_for(Start.WEB_FORM)),
+        "paper": any("temporary-login" in journey.steps for journey in society.journeys.values()),
+        "registration_lifetime": lifetime(society.links.registration_minutes),
+        "reissue_lifetime": lifetime(society.links.reissue_minutes),
+        "address_proof_lifetime": lifetime(society.links.address_proof_minutes),
+        "reissue_login_id": society.reissue.login_id,
+        "reissue_temporary_password": society.reissue.temporary_password is not None,
+        "password_days": society.password.expires_days,
+    }
+
+
+def lifetime(minutes: int) -> str:
+    """180 -> 3時間, 90 -> 1時間30分, 45 -> 45分."""
+    hours, rest = divmod(minutes, 60)
+    return (f"{hours}時間" if hours else "") + (f"{rest}分" if rest else "")
