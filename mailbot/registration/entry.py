@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from mailbot.config import Society
+from sqlalchemy import func, select
 
+from mailbot.config import Society
+from mailbot.ratelimit import Hit, Ledger, Limits
+from mailbot.store.alarms import raise_alarm
+from mailbot.store.tables import member
+from mailbot.telemetry import emit
+
+from . import choices, limits, words
 from .context import Context
-from .outcomes import Refused
+from .invite import LinkRequest, request_links
+from .outcomes import Complaint, Refused
 
 
 async def request_invitation(
@@ -15,4 +23,30 @@ async def request_invitation(
 
     Refused: field `address` with what is wrong with it, or 429 over a budget of the network or the address.
     """
-    raise NotImplementedError
+    address = choices.address(ctx, typed_address, "address", society.label("entry.address"))
+    if isinstance(address, Complaint):
+        return Refused((address,))
+    site = ctx.settings.site
+    hits = limits.invitations(site, society, address, network)
+    async with ctx.store.begin() as tx:
+        cap = Hit(society.id, "society", "", Limits(hour=site.budgets.society_per_hour_min))
+        ledger = await Ledger.lock(tx, [hit.key for hit in (*hits, cap)], now)
+        over = ledger.allow([*hits, cap])
+        if over is cap:  # only now is it worth counting those who are still to register
+            waiting = await tx.scalar(
+                select(func.count()).where(member.c.society == society.id, member.c.state == "invited")
+            )
+            share = (waiting or 0) * site.budgets.society_per_hour_percent // 100
+            cap = Hit(society.id, "society", "", Limits(hour=max(site.budgets.society_per_hour_min, share)))
+            over = ledger.allow([*hits, cap])
+        await ledger.save(tx)
+        if over is None:
+            await request_links(ctx, tx, [LinkRequest(society.id, address)], now)
+        elif over.scope in ("domain", "society"):
+            await raise_alarm(tx, society.id, f"budget-{over.scope}", f"{over.subject} is over its cap", now)
+    if over is not None:
+        emit("entry.refused", society=society.id, reason=over.scope)
+        return Refused.whole(words.JUST_SENT if over.scope == "address" else words.TOO_OFTEN, 429)
+    ctx.store.wake("outbox")
+    emit("entry.accepted", society=society.id)
+    return None

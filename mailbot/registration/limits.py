@@ -1,0 +1,42 @@
+"""Which budgets a submitted form uses, from the installation's numbers."""
+
+from __future__ import annotations
+
+from mailbot.config import Site, Society
+from mailbot.mail.address import Address
+from mailbot.ratelimit import Hit, Limits
+
+
+def web(site: Site, society: Society, network: str) -> Hit:
+    """Any form from one network."""
+    return Hit(society.id, "web", network, Limits(minute=site.budgets.web_requests_per_minute))
+
+
+def address(site: Site, society: Society, typed: Address) -> Hit:
+    """Automatic mail to one address: the same row as for blank mails."""
+    b = site.budgets
+    limits = Limits(b.address_per_minute, b.address_per_hour, b.address_per_day)
+    return Hit(society.id, "address", typed.key, limits)
+
+
+def invitations(site: Site, society: Society, typed: Address, network: str) -> list[Hit]:
+    """A web entry; the address's row comes first: it is the lock for its link."""
+    domain = Hit(society.id, "domain", typed.domain, Limits(hour=site.budgets.domain_per_hour))
+    return [address(site, society, typed), domain, web(site, society, network)]
+
+
+def printed_credentials(site: Site, society: Society, network: str, strict: bool) -> list[Hit]:
+    """Guesses at credentials on paper, by network and in the whole society; half of it where no mail came first."""
+    share = 2 if strict else 1
+    scope = "temporary-page" if strict else "temporary"
+    return [
+        web(site, society, network),
+        Hit(society.id, scope, network, Limits(hour=max(1, 10 * site.budgets.login_failures_per_hour // share))),
+        Hit(society.id, scope, "", Limits(hour=max(1, 10 * site.budgets.society_per_hour_min // share))),
+    ]
+
+
+def reissue(site: Site, society: Society, typed: Address) -> Hit:
+    """Wishes for one address, known or not."""
+    b = site.budgets
+    return Hit(society.id, "reissue", typed.key, Limits(b.address_per_minute, b.address_per_hour, b.address_per_day))

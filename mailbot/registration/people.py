@@ -1,0 +1,149 @@
+"""Sealed columns and blind indexes of members: who writes or reads a person's facts does it through here.
+
+A sealed value is bound to its place (`society/table/column/row id`), so that swapping two rows' bytes opens nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, date, datetime, timedelta
+
+from mailbot.config import Society
+from mailbot.credentials import KeyRing
+
+_BLANKS_AND_DASHES = re.compile(r"[\s\-\u00ad\u2010-\u2015\u2212\u30fc\uff70\u200b-\u200f\u2060\ufeff]+")
+_BLANKS = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]+")
+_JAPAN = timedelta(hours=9)  # without summer time since 1951
+DAY_MS = 86_400_000
+MAX_TYPED = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What the roster says about a person: the JSON in `member.sealed`. Empty text = not given; dates are ISO."""
+
+    symbol: str = ""
+    number: str = ""
+    relation: str = ""
+    name: str = ""
+    kana: str = ""
+    birth_date: str = ""
+    address: str = ""
+    """Mail address on file."""
+    nickname: str = ""
+    """Temporary nickname."""
+    household: str = ""
+    postal_code: str = ""
+    postal_address: str = ""
+
+    def dump(self) -> bytes:
+        """Compact JSON of what is given."""
+        given = {name: value for name, value in asdict(self).items() if value}
+        return json.dumps(given, ensure_ascii=False, separators=(",", ":")).encode()
+
+    @classmethod
+    def load(cls, data: bytes) -> Person:
+        """Keys of another version of this program are left aside."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in json.loads(data).items() if name in known})
+
+    @property
+    def born(self) -> date | None:
+        return date.fromisoformat(self.birth_date) if self.birth_date else None
+
+
+def place(society: str, table: str, column: str, row_id: int) -> str:
+    """The context a sealed value is bound to."""
+    return f"{society}/{table}/{column}/{row_id}"
+
+
+def seal_text(ring: KeyRing, text: str, society: str, table: str, column: str, row_id: int, now: int) -> bytes:
+    return ring.seal(text.encode("utf-8", "surrogatepass"), place(society, table, column, row_id), now)
+
+
+def open_text(ring: KeyRing, blob: bytes | None, society: str, table: str, column: str, row_id: int) -> str:
+    """The text; empty for a column that is empty. Raises SealBroken."""
+    if blob is None:
+        return ""
+    return ring.open(bytes(blob), place(society, table, column, row_id)).decode("utf-8", "surrogatepass")
+
+
+def seal_person(ring: KeyRing, person: Person, society: str, member_id: int, now: int) -> bytes:
+    return ring.seal(person.dump(), place(society, "member", "sealed", member_id), now)
+
+
+def open_person(ring: KeyRing, blob: bytes, society: str, member_id: int) -> Person:
+    """Raises SealBroken."""
+    return Person.load(ring.open(bytes(blob), place(society, "member", "sealed", member_id)))
+
+
+# --- blind indexes --------------------------------------------------------------------------------------------------
+
+
+def folded_name(text: str) -> str:
+    """Names are found whatever their width and blanks: ﾔﾏﾀﾞ ﾊﾅｺ and ヤマダハナコ are one."""
+    return _BLANKS.sub("", unicodedata.normalize("NFKC", text)).casefold()
+
+
+def folded_printed_id(text: str) -> str:
+    """A printed login ID as typed by anybody: full-width digits, blanks, hyphens and case do not count."""
+    return _BLANKS_AND_DASHES.sub("", unicodedata.normalize("NFKC", text[:MAX_TYPED])).casefold()
+
+
+def temporary_key(ring: KeyRing, society: str, login_id: str) -> bytes:
+    """`temporary.login_key`."""
+    return ring.index("temporary-login", society, folded_printed_id(login_id))
+
+
+def person_key(ring: KeyRing, society: str, person: Person) -> bytes:
+    """`member.person_key`: symbol, number, birth date and kana make the person."""
+    parts = (person.symbol, person.number, person.birth_date, folded_name(person.kana))
+    return ring.index("person", society, *parts)
+
+
+def household_key(ring: KeyRing, society: str, household: str) -> bytes:
+    """`member.household`."""
+    return ring.index("household", society, household)
+
+
+def name_index(ring: KeyRing, society: str, name: str) -> bytes:
+    """`member.name_index`."""
+    return ring.index("name", society, folded_name(name))
+
+
+def kana_index(ring: KeyRing, society: str, kana: str) -> bytes:
+    """`member.kana_index`."""
+    return ring.index("kana", society, folded_name(kana))
+
+
+def number_index(ring: KeyRing, society: str, symbol: str, number: str) -> bytes:
+    """`member.number_index`."""
+    return ring.index("number", society, symbol, number)
+
+
+def file_address_index(ring: KeyRing, society: str, address_key: str) -> bytes:
+    """`member.file_address_index`, from `Address.key`."""
+    return ring.index("file-address", society, address_key)
+
+
+# --- leaving --------------------------------------------------------------------------------------------------------
+
+
+def today(now: int) -> str:
+    """ISO date in Japan."""
+    return (datetime.fromtimestamp(now / 1000, UTC) + _JAPAN).date().isoformat()
+
+
+def has_left(society: Society, left_on: str | None, now: int) -> bool:
+    """Whether login and letters are closed because the roster says the person left."""
+    return society.left_closes_login and left_on is not None and left_on <= today(now)
+
+
+def password_end(society: Society, password_set_at: int | None) -> int | None:
+    """When the password runs out (ms), where the society sets an end."""
+    if society.password.expires_days is None or password_set_at is None:
+        return None
+    return password_set_at + society.password.expires_days * DAY_MS

@@ -1,0 +1,50 @@
+"""The kinds of steps a journey is made of. A new kind is one file here, one page template, and its name in `STEPS`."""
+
+from __future__ import annotations
+
+from mailbot.config import Society
+
+from .base import FormStep, JourneyState, Passed, ProofStep, Proved, Step
+from .credentials import CREDENTIALS
+from .temporary_login import TEMPORARY_LOGIN
+
+STEPS: dict[str, Step] = {step.name: step for step in (TEMPORARY_LOGIN, CREDENTIALS)}
+
+__all__ = ["STEPS", "FormStep", "JourneyState", "Passed", "ProofStep", "Proved", "Step", "form_step", "problems", "proof_step"]
+
+
+def proof_step(name: str) -> ProofStep | None:
+    """The step that may begin a journey, None when there is none of that name."""
+    step = STEPS.get(name)
+    return step if isinstance(step, ProofStep) else None
+
+
+def form_step(name: str) -> FormStep | None:
+    """The step that may follow a proof, None when there is none of that name."""
+    step = STEPS.get(name)
+    return step if isinstance(step, FormStep) else None
+
+
+def problems(society: Society) -> list[str]:
+    """What is wrong with the society's journeys, as sentences that name the key of its file."""
+    found = []
+    for name, journey in society.journeys.items():
+        key = f"journeys.{name}.steps"
+        unknown = [step for step in journey.steps if step not in STEPS]
+        found += [f"{key}: no step is called {step!r}; there are: {', '.join(sorted(STEPS))}" for step in unknown]
+        if not journey.steps:
+            found.append(f"{key}: a journey needs steps")
+        if not journey.starts:
+            found.append(f"journeys.{name}.starts: a journey needs a start")
+        if unknown or not journey.steps:
+            continue
+        if len(set(journey.steps)) < len(journey.steps):
+            found.append(f"{key}: a step stands twice")
+        if proof_step(journey.steps[0]) is None:
+            found.append(f"{key}: the first step must prove who it is; {journey.steps[0]!r} proves nothing")
+        found += [f"{key}: {step!r} is a proof and can only come first" for step in journey.steps[1:] if proof_step(step)]
+        last = form_step(journey.steps[-1])
+        if last is None or not last.registers:
+            found.append(f"{key}: the last step must register the member; {journey.steps[-1]!r} does not")
+        found += [f"journeys.{name}: {text}" for step in journey.steps for text in STEPS[step].problems(society, journey)]
+    return found
