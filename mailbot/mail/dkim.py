@@ -117,7 +117,7 @@ class Signer:
     def sign(self, message: bytes, now: int | None = None) -> bytes:
         """`message` (CRLF, final: nothing may change it afterwards) with its DKIM-Signature on top.
 
-        `now`, in milliseconds, becomes the t= tag. Raises `dkim.DKIMException` for a message without From.
+        `now`, in milliseconds, becomes the t= tag. Raises `dkim.DKIMException` for a header line that is none.
         """
         head, _, body = message.partition(b"\r\n\r\n")
         frame = _Frame()

@@ -1,0 +1,85 @@
+"""Verdicts: who is answered, and the one reason for every silence."""
+
+from dataclasses import replace
+
+import pytest
+
+from mailbot.intake.screening import EXPLANATIONS, Action, OwnAddresses, Reason, judge
+from mailbot.mail.address import Address, parse_mailbox
+from mailbot.mail.envelope import Envelope, Purpose
+from mailbot.mail.inbound import Inbound
+
+TARO = parse_mailbox("taro@docomo.ne.jp")
+ROBOT = parse_mailbox("toroku@kenpo.example")
+OWN = OwnAddresses.of([ROBOT], {"robot.example"}, {"ids.example"})
+ENVELOPE = Envelope(TARO, (ROBOT,), b"", 0, "192.0.2.1", "mx.example", "smtp", 0)
+BLANK = Inbound(TARO, None)
+
+
+def test_a_person_is_answered() -> None:
+    verdict = judge(ENVELOPE, BLANK, Purpose.REGISTRATION, OWN)
+    assert (verdict.action, verdict.reason, verdict.address) == (Action.ANSWER, Reason.ACCEPTED, TARO)
+    assert str(verdict.status).startswith("250 2.0.0 ")
+
+
+def test_a_person_is_answered_every_time() -> None:
+    assert judge(ENVELOPE, BLANK, Purpose.REGISTRATION, OWN) == judge(ENVELOPE, BLANK, Purpose.REGISTRATION, OWN)
+
+
+@pytest.mark.parametrize("purpose", set(Purpose) - {Purpose.REGISTRATION})
+def test_other_addresses_never_answer(purpose: Purpose) -> None:
+    verdict = judge(ENVELOPE, BLANK, purpose, OWN)
+    assert (verdict.action, verdict.reason, verdict.address) == (Action.DISCARD, Reason.NOT_FOR_ANSWER, None)
+    assert verdict.status.code == 250
+
+
+def sender(text: str) -> tuple[Envelope, Inbound]:
+    address = parse_mailbox(text)
+    return replace(ENVELOPE, reverse_path=address), replace(BLANK, from_address=address)
+
+
+@pytest.mark.parametrize(
+    ("envelope", "inbound", "reason"),
+    [
+        (replace(ENVELOPE, reverse_path=None), BLANK, "null-sender"),
+        (ENVELOPE, Inbound(broken="too-many-fields"), "broken-headers"),
+        (ENVELOPE, replace(BLANK, received_count=101), "too-many-received"),
+        (ENVELOPE, replace(BLANK, received_count=100), "accepted"),
+        (ENVELOPE, replace(BLANK, references_count=101), "loop"),
+        (ENVELOPE, replace(BLANK, references_count=100), "accepted"),
+        (ENVELOPE, replace(BLANK, robot=True), "loop"),
+        (ENVELOPE, replace(BLANK, references=frozenset({"<1@ids.example>", "<2@IDS.example>"})), "loop"),
+        (ENVELOPE, replace(BLANK, references=frozenset({"<1@ids.example>", "<2@e.jp>"})), "accepted"),
+        (ENVELOPE, replace(BLANK, automatic="auto-submitted"), "automatic-reply"),
+        (ENVELOPE, replace(BLANK, automatic="multipart/report"), "automatic-reply"),
+        (ENVELOPE, replace(BLANK, automatic="precedence: auto_reply"), "automatic-reply"),
+        (ENVELOPE, replace(BLANK, automatic="precedence: bulk"), "list-mail"),
+        (ENVELOPE, replace(BLANK, automatic="list-*"), "list-mail"),
+        (ENVELOPE, Inbound(), "no-from"),
+        (*sender("toroku@kenpo.example"), "own-address"),
+        (*sender("Somebody@kenpo.example"), "accepted"),
+        (*sender("somebody@robot.example"), "own-address"),
+        (*sender("mailer-daemon@docomo.ne.jp"), "never-answer-address"),
+        (ENVELOPE, replace(BLANK, from_address=Address("noreply", "docomo.ne.jp")), "never-answer-address"),
+        (ENVELOPE, replace(BLANK, from_address=ROBOT), "own-address"),
+        (ENVELOPE, replace(BLANK, from_address=Address("hanako", "docomo.ne.jp")), "sender-mismatch"),
+        (ENVELOPE, replace(BLANK, from_address=Address("TARO", "docomo.ne.jp")), "accepted"),
+    ],
+)
+def test_reason(envelope: Envelope, inbound: Inbound, reason: str) -> None:
+    verdict = judge(envelope, inbound, Purpose.REGISTRATION, OWN)
+    assert verdict.reason == reason
+    assert verdict.action is (Action.ANSWER if reason == "accepted" else Action.DISCARD)
+    assert (verdict.address is None) is (reason != "accepted")
+
+
+def test_one_message_to_several_of_our_addresses_has_one_answer() -> None:
+    envelope = replace(ENVELOPE, recipients=(ROBOT, parse_mailbox("saihakko@kenpo.example")))
+    assert judge(envelope, BLANK, Purpose.REGISTRATION, OWN).address == TARO
+
+
+def test_every_reason_is_explained() -> None:
+    assert set(EXPLANATIONS) == set(Reason)
+    assert len(set(EXPLANATIONS.values())) == len(Reason)
+    for reason in Reason:
+        assert reason.explanation.endswith(".")
