@@ -91,8 +91,8 @@ class Verdict:
 class OwnAddresses:
     """Who we are, so that we never answer ourselves.
 
-    `keys`: our mailboxes by `Address.key`. `domains`: mail domains in which nobody but us sends; one that a society
-    shares with its members is none of them. `id_domains`: the domains after the '@' of our Message-IDs.
+    `keys`: our mailboxes as lower-case `local@domain`. `domains`: mail domains in which nobody but us sends; one that a
+    society shares with its members is none of them. `id_domains`: further domains after the '@' of our Message-IDs.
     """
 
     keys: frozenset[str] = frozenset()
@@ -103,14 +103,15 @@ class OwnAddresses:
     def of(
         cls, addresses: Iterable[Address], domains: Iterable[str] = (), id_domains: Iterable[str] = ()
     ) -> "OwnAddresses":
-        return cls(frozenset(address.key for address in addresses), frozenset(domains), frozenset(id_domains))
+        return cls(frozenset(address.text.lower() for address in addresses), frozenset(domains), frozenset(id_domains))
 
     def __contains__(self, address: Address) -> bool:
-        return address.key in self.keys or address.domain in self.domains
+        return address.domain in self.domains or address.text.lower() in self.keys
 
     def names(self, message_id: str) -> bool:
         """True for a message id of ours."""
-        return message_id[1:-1].rpartition("@")[2].lower() in self.id_domains
+        domain = message_id[1:-1].rpartition("@")[2].lower()
+        return domain in self.domains or domain in self.id_domains
 
 
 _FROM_REASONS: dict[FromProblem, Reason] = {

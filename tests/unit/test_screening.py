@@ -57,6 +57,8 @@ def sender(text: str) -> tuple[Envelope, Inbound]:
         (ENVELOPE, replace(BLANK, automatic="list-*"), "list-mail"),
         (ENVELOPE, Inbound(), "no-from"),
         (*sender("toroku@kenpo.example"), "own-address"),
+        (*sender("Toroku@KENPO.example"), "own-address"),
+        (ENVELOPE, replace(BLANK, references=frozenset({"<1@ids.example>", "<2@robot.example>"})), "loop"),
         (*sender("Somebody@kenpo.example"), "accepted"),
         (*sender("somebody@robot.example"), "own-address"),
         (*sender("mailer-daemon@docomo.ne.jp"), "never-answer-address"),
