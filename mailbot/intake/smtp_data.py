@@ -1,0 +1,67 @@
+"""The octets between DATA and its end, without I/O: finds the end, keeps the header block, counts the rest.
+
+Strict on line ends: a message that another server could cut elsewhere ("SMTP smuggling") is refused as a whole. RFC
+5321 section 2.3.8 allows CR and LF only as a pair, section 4.1.1.4 ends the message only with CRLF . CRLF.
+"""
+
+HEADER_LIMIT = (
+    64 * 1024
+)  # octets; a longer header block is cut one octet past it, so that its reader sees it is too long
+_END = b"\r\n.\r\n"
+
+
+class BareLineEndError(ValueError):
+    """A CR, a LF or a NUL that stands alone."""
+
+
+class MessageReader:
+    """Feed it until it returns what follows the message; then read `header` and `size`.
+
+    Memory: the header block and one chunk, however long the message or its lines are.
+    """
+
+    __slots__ = ("_head", "_in_header", "_window", "size")
+
+    def __init__(self) -> None:
+        self.size = -2  # octets as sent; the CRLF of the DATA command below is not the message's
+        self._head = bytearray()
+        self._in_header = True
+        self._window = b"\r\n"  # it may be the first half of the end, and makes all lines alike
+
+    def feed(self, chunk: bytes) -> bytes | None:
+        """None while the end has not come, else the octets after it. Raises BareLineEndError."""
+        window = self._window + chunk if self._window else chunk
+        end = window.find(_END)
+        if end >= 0:
+            part = checked = window[: end + 2]
+            rest: bytes | None = window[end + len(_END) :]
+        else:
+            keep = max(len(window) - len(_END) + 1, 0)
+            if keep and window[keep - 1] == 13:  # never between CR and LF
+                keep -= 1
+            part, self._window, rest = window[:keep], window[keep:], None
+            # The kept octets are looked at now, too: a sender that takes a bare LF for an end waits for an answer.
+            checked = window[:-1] if window[-1] == 13 else window
+        pairs = checked.count(b"\r\n")
+        if checked.count(b"\r") != pairs or checked.count(b"\n") != pairs or b"\0" in checked:
+            raise BareLineEndError
+        self.size += len(part)
+        if self._in_header:
+            self._keep(part)
+        return rest
+
+    def _keep(self, part: bytes) -> None:
+        start = max(len(self._head) - 3, 0)
+        self._head += part
+        blank = self._head.find(b"\r\n\r\n", start)
+        if blank >= 0:
+            del self._head[blank + 4 :]
+            self._in_header = False
+        elif len(self._head) > HEADER_LIMIT + 2:
+            del self._head[HEADER_LIMIT + 3 :]
+            self._in_header = False
+
+    @property
+    def header(self) -> bytes:
+        """The header block with its blank line if it has one, dots unstuffed (RFC 5321 section 4.5.2)."""
+        return bytes(self._head).replace(b"\r\n.", b"\r\n")[2:]

@@ -1,0 +1,58 @@
+"""Who may connect: in all and from one network, and who is exempt."""
+
+from collections import Counter
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from mailbot.config.site import SmtpSection
+from mailbot.mail.network import network_of, parse_peer
+from mailbot.mail.status import BUSY, TOO_MANY_FROM_NETWORK, Status
+
+
+class Peers:
+    """Addresses and networks (CIDR) of the configuration."""
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        self._networks: tuple[IPv4Network | IPv6Network, ...] = tuple(ip_network(e, strict=False) for e in entries)
+
+    def __contains__(self, peer: str) -> bool:
+        try:
+            address = parse_peer(peer)
+        except ValueError:
+            return False
+        return any(address in network for network in self._networks)
+
+
+class Admission:
+    """Counts open connections. Trusted peers are neither counted nor refused."""
+
+    def __init__(self, smtp: SmtpSection) -> None:
+        self.trusted = Peers(smtp.trusted_peers)
+        self.proxies = Peers(smtp.proxy_peers)
+        self._total_limit = smtp.max_connections
+        self._network_limit = smtp.max_connections_per_network
+        self._networks: Counter[str] = Counter()
+        self._total = 0
+
+    def enter(self, peer: str) -> Status | None:
+        """Counts a connection; the refusal if it is one too many. The network is asked first: it tells more."""
+        if peer in self.trusted:
+            return None
+        network = network_of(peer)
+        if self._networks[network] >= self._network_limit:
+            return TOO_MANY_FROM_NETWORK
+        if self._total >= self._total_limit:
+            return BUSY
+        self._networks[network] += 1
+        self._total += 1
+        return None
+
+    def leave(self, peer: str) -> None:
+        """Undoes an `enter` that was not refused."""
+        if peer in self.trusted:
+            return
+        network = network_of(peer)
+        self._total -= 1
+        self._networks[network] -= 1
+        if not self._networks[network]:
+            del self._networks[network]
