@@ -8,11 +8,12 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mailbot import credentials
+from mailbot import credentials, ratelimit
 from mailbot.config import Society
 from mailbot.credentials import Code, Format, Problem
 from mailbot.credentials import Context as KnownFacts
 from mailbot.mail.address import Address, AddressError, parse_typed
+from mailbot.ratelimit import Hit, Limits
 from mailbot.store.tables import member, temporary
 
 from . import people, words
@@ -21,6 +22,7 @@ from .outcomes import Complaint
 from .people import Person
 
 MAX_NICKNAME = 40
+TAKEN_A_DAY = 10
 
 
 def reserved(society: Society) -> tuple[Format, ...]:
@@ -56,6 +58,12 @@ async def is_taken(ctx: Context, tx: AsyncConnection, society: Society, typed: s
         or_(member.c.login_key == credentials.fold(typed), member.c.id == by_letter),
     )
     return (await tx.execute(statement.limit(1))).first() is not None
+
+
+async def may_hear_taken(tx: AsyncConnection, society: Society, member_id: int, now: int) -> bool:
+    """Counts that a member hears an ID is taken; a few times a day, so that nobody lists the IDs there are."""
+    hit = Hit(society.id, "taken", str(member_id), Limits(day=TAKEN_A_DAY))
+    return (await ratelimit.hit(tx, [hit], now))[0]
 
 
 def password(

@@ -18,7 +18,7 @@ from .outcomes import Complaint, Refused
 
 async def request_invitation(
     ctx: Context, society: Society, typed_address: str, network: str, now: int
-) -> None | Refused:
+) -> Refused | None:
     """Mails the one-time link to the typed address. The answer is the same whether the address is known or not.
 
     Refused: field `address` with what is wrong with it, or 429 over a budget of the network or the address.

@@ -186,7 +186,7 @@ async def invite_family(ctx: Context, society: Society, journey_id: int, proof: 
     """Mails a fresh link to the address of a finished journey; False when it is not finished or over budget."""
     async with ctx.store.begin() as tx:
         row = await _row(tx, society, journey_id)
-        if row is None or row.done_at is None or not _fits(row.proof_hash, proof) or now >= row.expires_at:
+        if row is None or row.done_at is None or not proof_fits(row.proof_hash, proof) or now >= row.expires_at:
             return False
         address = parse_mailbox(row.address)
         if not all(await ratelimit.hit(tx, [limits.address(ctx.settings.site, society, address)], now)):
@@ -229,7 +229,8 @@ async def _row(tx: AsyncConnection, society: Society, journey_id: int) -> Any:
     return (await tx.execute(statement)).first()
 
 
-def _fits(proof_hash: bytes | None, proof: str | None) -> bool:
+def proof_fits(proof_hash: bytes | None, proof: str | None) -> bool:
+    """Whether a cookie is the one whose hash a row holds."""
     return proof is not None and proof_hash is not None and hmac.compare_digest(bytes(proof_hash), token_hash(proof))
 
 
@@ -240,7 +241,7 @@ async def _open(
     row = await _row(tx, society, journey_id)
     if row is None:
         return JourneyEnd(End.UNKNOWN)
-    if not _fits(row.proof_hash, proof):
+    if not proof_fits(row.proof_hash, proof):
         return JourneyEnd(End.OTHER_BROWSER)
     if now >= row.expires_at or row.member_state is None:
         return JourneyEnd(End.EXPIRED)
@@ -289,6 +290,9 @@ async def _take(
     )
     if moved.rowcount != 1:
         raise _Undone(JourneyEnd(End.UNKNOWN))
+    if last:
+        # before the link, as everywhere: the address's budget row is the lock for its links
+        await ratelimit.refund(tx, society.id, "address", parse_mailbox(state.address).key)
     if last and state.link_id is not None:
         # no matter if another member of the household was first: the proof was passed while the link was live
         await tx.execute(
@@ -301,9 +305,7 @@ async def _take(
         raise _Undone(end)
 
 
-async def _after(
-    ctx: Context, society: Society, journey_id: int, proof: str | None, now: int
-) -> Moved | JourneyEnd:
+async def _after(ctx: Context, society: Society, journey_id: int, proof: str | None, now: int) -> Moved | JourneyEnd:
     async with ctx.store.read() as tx:
         state = await _open(ctx, tx, society, journey_id, proof, now)
     return state if isinstance(state, JourneyEnd) else Moved(state.steps[state.position])

@@ -1,25 +1,151 @@
-"""Login and sessions."""
+"""Login and sessions.
+
+A wrong password pauses the login ID for the network it came from, and a network that tries many IDs pauses as a whole;
+nothing a stranger does locks a member out elsewhere. Every failure costs one hash and says the same.
+"""
 
 from __future__ import annotations
 
-from mailbot.config import Society
+from typing import Any, Literal
 
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mailbot import credentials, ratelimit
+from mailbot.config import Society
+from mailbot.credentials import PasswordTooLong
+from mailbot.store.tables import member
+from mailbot.store.tables import session as session_table
+from mailbot.telemetry import emit
+
+from . import guesses, limits, people, words
 from .context import Context
+from .notices import MINUTE_MS, new_token, token_hash
 from .outcomes import LoggedIn, MemberView, Refused
+
+Scope = Literal["member", "expired-password"]
+NETWORK_SHARE = 10
+"""A network may fail this many times as often as one login ID of it: many members sit behind one address."""
 
 
 async def log_in(
     ctx: Context, society: Society, login_id: str, password: str, network: str, now: int
 ) -> LoggedIn | Refused:
     """One error text and one hash, whatever is wrong: unknown ID, wrong password, not registered yet, left, paused."""
-    raise NotImplementedError
+    key = credentials.fold(login_id)
+    limit = ctx.settings.site.budgets.login_failures_per_hour
+    pair = f"{ctx.ring.index('login-guess', society.id, key).hex()}|{network}"
+    everyone = f"*|{network}"
+    async with ctx.store.begin() as tx:
+        if not all(await ratelimit.hit(tx, [limits.web(ctx.settings.site, society, network)], now)):
+            return Refused.whole(words.TOO_OFTEN, 429)
+        allowed = await guesses.count(tx, society.id, everyone, NETWORK_SHARE * limit, now)
+        allowed = await guesses.count(tx, society.id, pair, limit, now) and allowed
+        row = await _account(tx, society, key)
+    is_open = (
+        allowed
+        and row is not None
+        and row.state == "registered"
+        and row.login_opens_at is not None
+        and row.login_opens_at <= now
+        and not people.has_left(society, row.left_on, now)
+    )
+    known_hash = row.password_hash if row is not None and is_open else None
+    try:
+        right = await ctx.passwords.verify(known_hash, password)
+    except PasswordTooLong:
+        right = False
+    if not right or row is None:
+        emit("login.refused", society=society.id, reason="wrong" if allowed else "paused")
+        return Refused.whole(words.WRONG_LOGIN)
+    fresh = await ctx.passwords.hash(password) if ctx.passwords.needs_rehash(row.password_hash) else None
+    async with ctx.store.begin() as tx:
+        await guesses.forgive_one(tx, society.id, everyone)
+        await guesses.forget(tx, society.id, pair)
+        columns: dict[str, Any] = {"previous_login_at": member.c.last_login_at, "last_login_at": now}
+        if fresh is not None:
+            columns["password_hash"] = fresh
+        unchanged = (member.c.society == society.id, member.c.id == row.id, member.c.password_hash == row.password_hash)
+        taken = await tx.execute(update(member).where(*unchanged).values(columns))
+        if taken.rowcount != 1:  # the password was changed while we looked at the old one
+            return Refused.whole(words.WRONG_LOGIN)
+        end = people.password_end(society, row.password_set_at)
+        scope: Scope = "expired-password" if end is not None and now >= end else "member"
+        token = await open_session(ctx, tx, society, row.id, scope, now)
+    emit("login.done", society=society.id, reason=scope)
+    return LoggedIn(token, scope)
 
 
 async def session(ctx: Context, society: Society, token: str, now: int) -> MemberView | None:
     """Whose session it is; refreshes its idle time (at most one write a minute). None when there is none any more."""
-    raise NotImplementedError
+    hashed, s = token_hash(token), session_table.c
+    columns = (member.c.id, member.c.login_id, member.c.sealed_nickname, member.c.state, member.c.left_on)
+    times = (member.c.previous_login_at, member.c.password_set_at, s.scope, s.seen_at, s.expires_at)
+    statement = (
+        select(*columns, *times)
+        .join(member, (member.c.society == s.society) & (member.c.id == s.member_id))
+        .where(s.society == society.id, s.token_hash == hashed)
+    )
+    async with ctx.store.read() as tx:
+        row = (await tx.execute(statement)).first()
+    if row is None or now >= row.expires_at or now >= row.seen_at + idle_ms(ctx):
+        return None
+    if row.state != "registered" or people.has_left(society, row.left_on, now):
+        return None
+    if now >= row.seen_at + MINUTE_MS:
+        async with ctx.store.begin() as tx:
+            await tx.execute(
+                update(session_table).where(s.society == society.id, s.token_hash == hashed).values(seen_at=now)
+            )
+    nickname = people.open_text(ctx.ring, row.sealed_nickname, society.id, "member", "sealed_nickname", row.id)
+    return MemberView(
+        row.id,
+        row.scope,
+        nickname or row.login_id,
+        row.login_id,
+        row.previous_login_at,
+        people.password_end(society, row.password_set_at),
+    )
 
 
 async def log_out(ctx: Context, society: Society, token: str) -> None:
     """Ends the session, if there is one."""
-    raise NotImplementedError
+    s = session_table.c
+    async with ctx.store.begin() as tx:
+        await tx.execute(delete(session_table).where(s.society == society.id, s.token_hash == token_hash(token)))
+
+
+def idle_ms(ctx: Context) -> int:
+    """How long a session may rest."""
+    return ctx.settings.site.web.idle_minutes * MINUTE_MS
+
+
+async def open_session(
+    ctx: Context, tx: AsyncConnection, society: Society, member_id: int, scope: Scope, now: int
+) -> str:
+    """A new session; its token, of which only the hash is kept."""
+    token = new_token()
+    await tx.execute(
+        insert(session_table).values(
+            society=society.id,
+            token_hash=token_hash(token),
+            member_id=member_id,
+            scope=scope,
+            created_at=now,
+            seen_at=now,
+            expires_at=now + ctx.settings.site.web.absolute_minutes * MINUTE_MS,
+        )
+    )
+    return token
+
+
+async def end_sessions(tx: AsyncConnection, society: Society, member_id: int) -> None:
+    """Ends all of a member's sessions."""
+    s = session_table.c
+    await tx.execute(delete(session_table).where(s.society == society.id, s.member_id == member_id))
+
+
+async def _account(tx: AsyncConnection, society: Society, key: str) -> Any:
+    c = member.c
+    columns = (c.id, c.state, c.left_on, c.password_hash, c.password_set_at, c.login_opens_at)
+    return (await tx.execute(select(*columns).where(c.society == society.id, c.login_key == key))).first()

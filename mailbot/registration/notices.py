@@ -37,9 +37,7 @@ async def proved_addresses(tx: AsyncConnection, society: str, member_id: int) ->
     """(slot, address, key) of the addresses a member proved, by slot."""
     c = address_table.c
     rows = await tx.execute(
-        select(c.slot, c.address, c.address_key)
-        .where(c.society == society, c.member_id == member_id)
-        .order_by(c.slot)
+        select(c.slot, c.address, c.address_key).where(c.society == society, c.member_id == member_id).order_by(c.slot)
     )
     return [(slot, text, key) for slot, text, key in rows]
 

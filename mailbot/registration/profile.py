@@ -2,17 +2,53 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from typing import Any
 
+from sqlalchemy import select
+from sqlalchemy import update as sql_update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mailbot import audit, credentials, ratelimit
 from mailbot.config import Society
+from mailbot.credentials import LinkPurpose, LinkState
+from mailbot.store.tables import link, member
 
+from . import addresses, choices, limits, notices, password, people, words
 from .context import Context
-from .outcomes import ProfileView, Refused, Updated
+from .outcomes import Complaint, PendingAddress, ProfileAddress, ProfileView, Refused, Updated
+
+_COLUMNS = (
+    member.c.login_id,
+    member.c.login_key,
+    member.c.sealed_nickname,
+    member.c.choices,
+    member.c.household,
+    member.c.password_set_at,
+    member.c.left_on,
+)
 
 
 async def view(ctx: Context, society: Society, member_id: int, now: int) -> ProfileView:
     """The profile page's facts. Raises LookupError when the member is gone."""
-    raise NotImplementedError
+    async with ctx.store.read() as tx:
+        row = await _member(tx, society, member_id)
+        proved = await notices.proved_addresses(tx, society.id, member_id)
+        pending = await _pending(tx, society, member_id, now)
+        household = await _household(ctx, tx, society, member_id, row, now)
+    chosen = json.loads(row.choices)
+    return ProfileView(
+        row.login_id,
+        _nickname(ctx, society, member_id, row.sealed_nickname),
+        tuple(ProfileAddress(slot, text) for slot, text, _ in proved),
+        pending,
+        {choice.id: chosen.get("wanted", {}).get(choice.id, choice.default) for choice in society.profile.wanted},
+        {c.id: chosen.get("disclosure", {}).get(c.id, c.default) for c in society.profile.disclosure},
+        household,
+        people.password_end(society, row.password_set_at),
+    )
 
 
 async def update(
@@ -23,9 +59,161 @@ async def update(
 
     A new address is mailed a link and counts once that was followed; emptying address_2 or address_3 removes it at once.
     """
-    raise NotImplementedError
+    async with ctx.store.read() as tx:
+        row = await _member(tx, society, member_id)
+        before = await notices.proved_addresses(tx, society.id, member_id)
+        typed_id = credentials.login_id_text(choices.text_of(form, "login_id"))
+        new_id = typed_id != row.login_id
+        is_taken = new_id and await choices.is_taken(ctx, tx, society, typed_id, member_id)
+    found: list[Complaint] = []
+    id_label = society.label("profile.login-id")
+    if new_id and credentials.fold(typed_id) != row.login_key:
+        found += choices.login_id(society, typed_id, "login_id", id_label)
+    nickname = choices.nickname(choices.text_of(form, "nickname"))
+    nickname_label = society.label("profile.nickname")
+    found += choices.nickname_complaints(nickname, "nickname", nickname_label, society.profile.nickname_required)
+    plan = addresses.plan(ctx, society, form, before)
+    found += plan.complaints
+    if found:
+        return Refused(tuple(found))
+    if is_taken and not await _may_hear_taken(ctx, society, member_id, now):
+        return Refused.whole(words.TOO_OFTEN, 429)
+    if new_id or plan.changes:
+        typed = choices.text_of(form, "password")
+        if not typed:
+            label = society.label("profile.password")
+            return Refused(
+                (Complaint("password", f"ログインIDやメールアドレスを変えるには、{label}を入力してください。"),)
+            )
+        if (refused := await password.confirm(ctx, society, member_id, typed, "password", now)) is not None:
+            return refused
+    if is_taken:
+        return Refused((choices.taken("login_id", id_label),))
+    columns: dict[str, Any] = {
+        "choices": json.dumps(_choices(society, form), sort_keys=True),
+        "sealed_nickname": people.seal_text(
+            ctx.ring, nickname, society.id, "member", "sealed_nickname", member_id, now
+        ),
+    }
+    if new_id:
+        columns |= {"login_id": typed_id, "login_key": credentials.fold(typed_id)}
+    try:
+        async with ctx.store.begin() as tx:
+            hits = [limits.address(ctx.settings.site, society, typed) for _, typed in plan.prove]
+            ledger = await ratelimit.Ledger.lock(tx, [hit.key for hit in hits], now)
+            if ledger.allow(hits) is not None:
+                return Refused.whole(words.JUST_SENT, 429)
+            await ledger.save(tx)
+            await tx.execute(
+                sql_update(member).where(member.c.society == society.id, member.c.id == member_id).values(columns)
+            )
+            await addresses.carry_out(ctx, tx, society, member_id, plan, before, now)
+            if new_id or plan.changes:
+                facts = {"login_id": new_id, "addresses": plan.changes}
+                await audit.record(tx, "member", "profile-changed", society.id, member_id, facts, now)
+    except IntegrityError:
+        async with ctx.store.read() as tx:
+            if not await choices.is_taken(ctx, tx, society, typed_id, member_id):
+                raise
+        return Refused((choices.taken("login_id", id_label),))
+    ctx.store.wake("outbox")
+    return Updated(tuple(typed.text for _, typed in plan.prove))
 
 
 async def prove_address(ctx: Context, society: Society, link_id: int, now: int) -> bool:
     """POST behind an address-proof link: the address counts from now, the others are told. False: link not live."""
-    raise NotImplementedError
+    c = link.c
+    async with ctx.store.begin() as tx:
+        statement = (
+            select(c.member_id, c.slot, c.address, c.address_key, c.expires_at, c.spent_at, c.revoked_at)
+            .join(member, (member.c.society == c.society) & (member.c.id == c.member_id))
+            .where(
+                c.society == society.id,
+                c.id == link_id,
+                c.purpose == LinkPurpose.ADDRESS_PROOF.value,
+                member.c.state == "registered",
+            )
+        )
+        row = (await tx.execute(statement)).first()
+        if row is None or row.slot > society.profile.addresses:
+            return False
+        if credentials.state(row.expires_at, row.spent_at, row.revoked_at, now) is not LinkState.LIVE:
+            return False
+        spent = await tx.execute(
+            sql_update(link)
+            .where(c.society == society.id, c.id == link_id, c.spent_at.is_(None), c.revoked_at.is_(None))
+            .values(spent_at=now)
+        )
+        if spent.rowcount != 1:
+            return False
+        before = await notices.proved_addresses(tx, society.id, row.member_id)
+        await addresses.place(tx, society.id, row.member_id, row.slot, row.address, row.address_key, now)
+        others = [one for one in before if one[2] != row.address_key]
+        await notices.tell(ctx, tx, society, row.member_id, addresses.LETTER, others, {"changed_at": now}, now)
+        await audit.record(tx, "member", "address-proved", society.id, row.member_id, {"slot": row.slot}, now)
+    ctx.store.wake("outbox")
+    return True
+
+
+async def _member(tx: AsyncConnection, society: Society, member_id: int) -> Any:
+    statement = select(*_COLUMNS).where(
+        member.c.society == society.id, member.c.id == member_id, member.c.state == "registered"
+    )
+    row = (await tx.execute(statement)).first()
+    if row is None:
+        raise LookupError("no such member")
+    return row
+
+
+def _nickname(ctx: Context, society: Society, member_id: int, sealed: bytes | None) -> str:
+    return people.open_text(ctx.ring, sealed, society.id, "member", "sealed_nickname", member_id)
+
+
+async def _pending(tx: AsyncConnection, society: Society, member_id: int, now: int) -> tuple[PendingAddress, ...]:
+    c = link.c
+    rows = await tx.execute(
+        select(c.slot, c.address, c.expires_at)
+        .where(
+            c.society == society.id,
+            c.member_id == member_id,
+            c.purpose == LinkPurpose.ADDRESS_PROOF.value,
+            c.spent_at.is_(None),
+            c.revoked_at.is_(None),
+            c.expires_at > now,
+        )
+        .order_by(c.slot)
+    )
+    return tuple(PendingAddress(slot, text, until) for slot, text, until in rows)
+
+
+async def _household(
+    ctx: Context, tx: AsyncConnection, society: Society, member_id: int, own: Any, now: int
+) -> tuple[str, ...]:
+    """Nicknames of the household, one's own first; nobody who is protected or has left."""
+    if not society.profile.household:
+        return ()
+    names = [_nickname(ctx, society, member_id, own.sealed_nickname) or own.login_id]
+    if own.household is not None:
+        c = member.c
+        others = await tx.execute(
+            select(c.id, c.sealed_nickname, c.left_on)
+            .where(c.society == society.id, c.household == own.household, c.id != member_id, c.protected.is_(False))
+            .order_by(c.created_at, c.id)
+        )
+        for row in others:
+            name = _nickname(ctx, society, row.id, row.sealed_nickname)
+            if name and not people.has_left(society, row.left_on, now):
+                names.append(name)
+    return tuple(names)
+
+
+def _choices(society: Society, form: Mapping[str, str]) -> dict[str, dict[str, bool]]:
+    return {
+        "wanted": {one.id: f"wanted.{one.id}" in form for one in society.profile.wanted},
+        "disclosure": {one.id: form.get(f"disclosure.{one.id}") == "yes" for one in society.profile.disclosure},
+    }
+
+
+async def _may_hear_taken(ctx: Context, society: Society, member_id: int, now: int) -> bool:
+    async with ctx.store.begin() as tx:
+        return await choices.may_hear_taken(tx, society, member_id, now)

@@ -10,7 +10,18 @@ from .temporary_login import TEMPORARY_LOGIN
 
 STEPS: dict[str, Step] = {step.name: step for step in (TEMPORARY_LOGIN, CREDENTIALS)}
 
-__all__ = ["STEPS", "FormStep", "JourneyState", "Passed", "ProofStep", "Proved", "Step", "form_step", "problems", "proof_step"]
+__all__ = [
+    "STEPS",
+    "FormStep",
+    "JourneyState",
+    "Passed",
+    "ProofStep",
+    "Proved",
+    "Step",
+    "form_step",
+    "problems",
+    "proof_step",
+]
 
 
 def proof_step(name: str) -> ProofStep | None:
@@ -42,9 +53,12 @@ def problems(society: Society) -> list[str]:
             found.append(f"{key}: a step stands twice")
         if proof_step(journey.steps[0]) is None:
             found.append(f"{key}: the first step must prove who it is; {journey.steps[0]!r} proves nothing")
-        found += [f"{key}: {step!r} is a proof and can only come first" for step in journey.steps[1:] if proof_step(step)]
+        found += [
+            f"{key}: {step!r} is a proof and can only come first" for step in journey.steps[1:] if proof_step(step)
+        ]
         last = form_step(journey.steps[-1])
         if last is None or not last.registers:
             found.append(f"{key}: the last step must register the member; {journey.steps[-1]!r} does not")
-        found += [f"journeys.{name}: {text}" for step in journey.steps for text in STEPS[step].problems(society, journey)]
+        for step in journey.steps:
+            found += [f"journeys.{name}: {text}" for text in STEPS[step].problems(society, journey)]
     return found

@@ -9,14 +9,13 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mailbot import audit, ratelimit
+from mailbot import audit
 from mailbot import credentials as secrets_room
 from mailbot.config import Society
 from mailbot.credentials import KeyRefused
 from mailbot.delivery import outbox
 from mailbot.delivery.outbox import Lane, NewMail
 from mailbot.mail.address import Address, parse_mailbox
-from mailbot.ratelimit import Hit, Limits
 from mailbot.store.tables import address as address_table
 from mailbot.store.tables import member, temporary
 
@@ -26,9 +25,6 @@ from ..outcomes import Complaint, End, Field, JourneyEnd, Refused
 from ..people import Person
 from .base import FormStep, JourneyState, Passed
 from .temporary_login import printed_password
-
-TAKEN_TRIES = 10
-"""How often a journey may hear that an ID is taken, so that nobody lists the IDs there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +148,7 @@ class Credentials(FormStep):
             return JourneyEnd(End.DONE, already=True)
         await tx.execute(
             update(temporary)
-            .where(
-                temporary.c.society == society.id, temporary.c.member_id == member_id, temporary.c.state == "live"
-            )
+            .where(temporary.c.society == society.id, temporary.c.member_id == member_id, temporary.c.state == "live")
             .values(state="used", ended_at=now)
         )
         await self._addresses_and_mails(ctx, tx, society, state, values["address"], now)
@@ -168,9 +162,7 @@ class Credentials(FormStep):
         """The invited address is proved already; another one counts once its own mail was followed (SC-3)."""
         member_id, invited = state.member_id, parse_mailbox(state.address)
         await tx.execute(
-            delete(address_table).where(
-                address_table.c.society == society.id, address_table.c.member_id == member_id
-            )
+            delete(address_table).where(address_table.c.society == society.id, address_table.c.member_id == member_id)
         )
         await tx.execute(
             insert(address_table).values(
@@ -193,7 +185,6 @@ class Credentials(FormStep):
         await outbox.put(tx, [completion], now, ctx.host)
         if typed.key != invited.key:
             await notices.ask_proof(ctx, tx, society, member_id, 1, typed, now)
-        await ratelimit.refund(tx, society.id, "address", invited.key)
 
     async def conflict(
         self, ctx: Context, tx: AsyncConnection, society: Society, state: JourneyState, passed: Passed
@@ -242,8 +233,7 @@ async def _known(ctx: Context, tx: AsyncConnection, society: Society, state: Jou
 
 async def _may_hear_taken(ctx: Context, society: Society, state: JourneyState, now: int) -> bool:
     async with ctx.store.begin() as tx:
-        hit = Hit(society.id, "taken", str(state.member_id), Limits(day=TAKEN_TRIES))
-        return (await ratelimit.hit(tx, [hit], now))[0]
+        return await choices.may_hear_taken(tx, society, state.member_id, now)
 
 
 CREDENTIALS = Credentials()

@@ -142,9 +142,7 @@ def _right(ctx: Context, society: Society, row: Any, typed: str, now: int) -> bo
     return credentials.same(typed, expected, any_case=not cased)
 
 
-async def _count(
-    tx: AsyncConnection, society: Society, letter_id: int, failures: int, strict: bool, now: int
-) -> None:
+async def _count(tx: AsyncConnection, society: Society, letter_id: int, failures: int, strict: bool, now: int) -> None:
     """Writes the letter's failures (0 after the right password), its pause and its death."""
     pause = pause_ms(failures, strict) if failures else 0
     dead = pause is None

@@ -1,0 +1,107 @@
+"""A member's addresses: what a submitted profile means for them, and carrying it out.
+
+A slot takes an address at once when it is proved already (two slots swapped); a new one keeps the slot's old address in
+force until its own mail was followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mailbot.config import Society
+from mailbot.mail.address import Address, parse_mailbox
+from mailbot.store.engine import insert
+from mailbot.store.tables import address as address_table
+
+from . import choices, notices
+from .context import Context
+from .outcomes import Complaint
+
+LETTER = "address-changed"
+Proved = Sequence[tuple[int, str, str]]
+"""(slot, address, key) of the addresses a member proved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a submitted form changes."""
+
+    complaints: tuple[Complaint, ...]
+    prove: tuple[tuple[int, Address], ...]
+    """New addresses, each with its slot."""
+    move: tuple[tuple[int, Address], ...]
+    """Proved addresses that go to another slot."""
+    remove: tuple[int, ...]
+    """Slots that become empty."""
+
+    @property
+    def changes(self) -> bool:
+        return bool(self.prove or self.move or self.remove)
+
+
+def plan(ctx: Context, society: Society, form: Mapping[str, str], before: Proved) -> Plan:
+    """Reads address_1 … against what is proved. A field that is missing from the form leaves its slot alone."""
+    by_slot = {slot: key for slot, _, key in before}
+    by_key = {key: text for _, text, key in before}
+    complaints: list[Complaint] = []
+    prove: list[tuple[int, Address]] = []
+    move: list[tuple[int, Address]] = []
+    remove: list[int] = []
+    seen: set[str] = set()
+    for slot in range(1, society.profile.addresses + 1):
+        field = f"address_{slot}"
+        if field not in form:
+            continue
+        label, typed = society.label(f"profile.address-{slot}"), choices.text_of(form, field)
+        if not typed.strip() and slot > 1:
+            if slot in by_slot:
+                remove.append(slot)
+            continue
+        address = choices.address(ctx, typed, field, label)
+        if isinstance(address, Complaint):
+            complaints.append(address)
+        elif address.key in seen:
+            complaints.append(
+                Complaint(field, f"{label}は、ほかの欄と同じです。別のメールアドレスを入力してください。")
+            )
+        elif by_slot.get(slot) != address.key:
+            if address.key in by_key:
+                move.append((slot, parse_mailbox(by_key[address.key])))
+            else:
+                prove.append((slot, address))
+        if isinstance(address, Address):
+            seen.add(address.key)
+    return Plan(tuple(complaints), tuple(prove), tuple(move), tuple(remove))
+
+
+async def carry_out(
+    ctx: Context, tx: AsyncConnection, society: Society, member_id: int, what: Plan, before: Proved, now: int
+) -> None:
+    """Removes and moves at once, telling all addresses there were; asks new ones for their proof."""
+    if what.remove:
+        c = address_table.c
+        await tx.execute(
+            delete(address_table).where(c.society == society.id, c.member_id == member_id, c.slot.in_(what.remove))
+        )
+    for slot in what.remove:
+        await notices.revoke_proofs(tx, society.id, member_id, slot, now)
+    for slot, address in what.move:
+        await notices.revoke_proofs(tx, society.id, member_id, slot, now)
+        await place(tx, society.id, member_id, slot, address.text, address.key, now)
+    if what.remove or what.move:
+        await notices.tell(ctx, tx, society, member_id, LETTER, before, {"changed_at": now}, now)
+    for slot, address in what.prove:
+        await notices.ask_proof(ctx, tx, society, member_id, slot, address, now)
+
+
+async def place(
+    tx: AsyncConnection, society: str, member_id: int, slot: int, address: str, address_key: str, now: int
+) -> None:
+    """Puts a proved address into a slot."""
+    values = {"address": address, "address_key": address_key, "proved_at": now}
+    row = insert(tx)(address_table).values(society=society, member_id=member_id, slot=slot, **values)
+    await tx.execute(row.on_conflict_do_update(index_elements=["society", "member_id", "slot"], set_=values))
