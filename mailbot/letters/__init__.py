@@ -2,9 +2,9 @@
 
 A letter is a folder of templates, `mail/<letter>/{subject,body}.txt`; a society overrides any file by the same path
 under `societies/<id>/`. Templates branch on facts of the society only and insert facts of the member plainly, so each
-letter of each society is rendered once, at the start, to a byte skeleton: sending fills the gaps. Whatever is wrong with
-a template is found then: `Letters.problems()` names the file and what to change, and a robot with problems does not
-start.
+letter of each society is rendered once, at the start, to a byte skeleton: sending fills the gaps. Whatever is wrong
+with a template is found then: `Letters.problems()` names the file and what to change, and a robot with problems does
+not start.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ class Letters:
     ) -> bytes:
         """The message, RFC 5322 with CRLF, ASCII only, unsigned.
 
-        `facts`: strings, or milliseconds since the epoch for times; unknown ones are passed over. `answer` = 1 marks the
-        reply to a mail whose Message-ID was of no use; of the mail that came in only its Message-ID ever returns.
+        `facts`: strings, or milliseconds since the epoch for times; unknown ones are passed over. `answer` = 1 marks
+        the reply to a mail whose Message-ID was of no use; of a mail that came in only its Message-ID ever returns.
         Raises LetterError for an unknown letter and a missing or impossible fact, ValueError for an impossible header.
         """
         skeleton = self._skeletons.get((society_id, letter))
