@@ -1,0 +1,1 @@
+"""Members' pages and, beside them, the door for operators. Knows HTTP and nothing of mail."""

@@ -1,0 +1,97 @@
+"""Pages before login that belong to nobody: web entry, login, help, larger text."""
+
+from __future__ import annotations
+
+import re
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from mailbot.config import HelpCase, Start
+from mailbot.registration import entry, login
+from mailbot.registration.outcomes import Refused
+from mailbot.web import cookies, sent
+from mailbot.web.render import TEXT_SIZES
+from mailbot.web.visit import Visit, ways_in
+
+_YEAR_S = 365 * 24 * 3600
+_PLACE = re.compile(r"/[a-z0-9/-]{1,100}")
+
+
+async def index(visit: Visit) -> Response:
+    return visit.go("login")
+
+
+# --- web entry --------------------------------------------------------------------------------------------------------
+
+
+async def ask(visit: Visit) -> Response:
+    if not visit.society.journeys_for(Start.WEB_FORM):
+        raise HTTPException(404)
+    return visit.page("entry.html", case=HelpCase.NO_MAIL)
+
+
+async def request(visit: Visit) -> Response:
+    """The answer is the same page whether the address is known or not."""
+    if not visit.society.journeys_for(Start.WEB_FORM):
+        raise HTTPException(404)
+    typed = visit.form.get("address", "")
+    result = await entry.request_invitation(visit.ctx, visit.society, typed, visit.network, visit.now)
+    if isinstance(result, Refused):
+        return visit.refuse("entry.html", result, case=HelpCase.NO_MAIL, values={"address": typed})
+    sent.remember(visit, typed)
+    return visit.go("entry/sent")
+
+
+async def requested(visit: Visit) -> Response:
+    return visit.page("entry-sent.html", case=HelpCase.NO_MAIL, address=sent.remembered(visit))
+
+
+# --- login ------------------------------------------------------------------------------------------------------------
+
+
+async def ask_login(visit: Visit) -> Response:
+    query = visit.request.query_params
+    note = next((name for name in ("ended", "out") if query.get(name) == "1"), "")
+    return visit.page("login.html", case=HelpCase.LOGIN, note=note, **ways_in(visit.society))
+
+
+async def log_in(visit: Visit) -> Response:
+    login_id = visit.form.get("login_id", "")
+    result = await login.log_in(
+        visit.ctx, visit.society, login_id, visit.form.get("password", ""), visit.network, visit.now
+    )
+    if isinstance(result, Refused):
+        return visit.refuse(
+            "login.html",
+            result,
+            case=HelpCase.LOGIN,
+            values={"login_id": login_id},
+            note="",
+            **ways_in(visit.society),
+        )
+    name = cookies.session_name(visit.society.id)
+    if (old := visit.cookie(name)) is not None:
+        await login.log_out(visit.ctx, visit.society, old)
+    visit.set_cookie(name, result.session_token)
+    visit.drop_cookie(cookies.FORM)
+    return visit.go("home" if result.scope == "member" else "password")
+
+
+# --- help and larger text ---------------------------------------------------------------------------------------------
+
+
+async def help_page(visit: Visit) -> Response:
+    return visit.page("help.html", **ways_in(visit.society))
+
+
+async def text_size(visit: Visit) -> Response:
+    """A link, not a form: it changes nothing but this browser's own cookie."""
+    size = visit.request.path_params["size"]
+    if size not in TEXT_SIZES or not visit.society.pages.text_sizes:
+        raise HTTPException(404)
+    visit.set_cookie(cookies.TEXT, size, _YEAR_S)
+    to = visit.request.query_params.get("to", "")
+    prefix = visit.path("")
+    ours = _PLACE.fullmatch(to) and to.startswith(prefix) and "//" not in to
+    return visit.go(to.removeprefix(prefix) if ours else "login")

@@ -1,0 +1,58 @@
+"""Runs a web application inside the running loop: no signal handlers, no access log, no server name."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield  # signals belong to the process, not to one of its doors
+
+
+async def serve(
+    app: ASGIApp,
+    host: str,
+    port: int,
+    *,
+    started: Callable[[int], None] | None = None,
+    drain_seconds: int = 10,
+    connections: int = 1000,
+) -> None:
+    """Serves until cancelled, then lets running requests end for `drain_seconds`. Raises OSError if it cannot listen.
+
+    `started` is called with the real port once connections are taken; port 0 lets the system choose.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family, backlog=512) as listening:
+        listening.setblocking(False)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            lifespan="off",
+            ws="none",
+            limit_concurrency=connections,
+            timeout_keep_alive=15,
+            timeout_graceful_shutdown=drain_seconds,
+        )
+        server = _Server(config)
+        running = asyncio.ensure_future(server.serve(sockets=[listening]))
+        if started is not None:
+            started(listening.getsockname()[1])
+        try:
+            await asyncio.shield(running)
+        except asyncio.CancelledError:
+            server.should_exit = True
+            await running
+            raise
