@@ -1,0 +1,319 @@
+"""Empties the outbox: claims, renders, signs, hands over to the relay, settles. Any number of couriers may run.
+
+One loop owns the database: each turn settles in one transaction what came back meanwhile and claims the next batch, so
+that commits are shared without a timer. Rendering and signing happen in threads, sending in as many tasks as the relay
+has connections; what is in flight is bounded. Nothing but `stop` ends the loop: an outage is waited out, a mail that
+cannot be rendered or sent is held for staff.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+from tenacity.wait import wait_random_exponential
+
+from mailbot.delivery import lease, outbox, policy
+from mailbot.delivery.desk import OUTAGES, Desk, FactsHook, Fault, Ready, Renderer, Signing
+from mailbot.delivery.mails import ClaimedMail, Expired, Held, PutBack, Result, Settlement
+from mailbot.delivery.policy import MailState
+from mailbot.delivery.relay import Relay
+from mailbot.mail.status import Effect, Outcome
+from mailbot.registration import mailfacts, timetable
+from mailbot.registration.context import Context
+from mailbot.store.alarms import raise_alarm
+from mailbot.telemetry import SECONDS, emit
+
+SIGNING_THREADS = 2
+TIMETABLE_SECONDS = 20
+TIMETABLE_LEASE_MS = 60_000
+SLOW_DOMAIN_MS = 60_000
+"""How long a domain that asked for less is left alone."""
+LONGEST_PAUSE_MS = 30_000
+"""Longest pause between two looks at a relay that takes no mail at all."""
+
+_AGE = SECONDS.labels("outbox")
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What registration does on the way out. `facts` answers in order; `settled` runs in the settling transaction."""
+
+    facts: FactsHook = mailfacts.mail_facts
+    settled: Callable[[Context, AsyncConnection, Sequence[tuple[ClaimedMail, MailState]], int], Awaitable[None]] = (
+        mailfacts.mail_settled
+    )
+    due: Callable[[Context, AsyncConnection, int], Awaitable[object]] = timetable.due
+
+
+class Courier:
+    """Lifetime: one `run`."""
+
+    def __init__(
+        self,
+        ctx: Context,
+        letters: Renderer,
+        signers: Mapping[str, Signing],
+        relay: Relay,
+        now: Callable[[], int],
+        hooks: Hooks | None = None,
+    ) -> None:
+        self._ctx = ctx
+        self._letters = letters
+        self._signers = signers
+        self._relay = relay
+        self._now = now
+        self._hooks = hooks or Hooks()
+        self._section = ctx.settings.site.courier
+        self._name = secrets.token_hex(8)
+        self._wake = ctx.store.waker("outbox")
+        self._ready: asyncio.PriorityQueue[tuple[int, int, Ready]] = asyncio.PriorityQueue()
+        self._done: list[Settlement] = []
+        self._alarms: dict[tuple[str, str], str] = {}
+        self._in_flight = 0  # claimed and not yet settled
+        self._count = 0
+        self._stopping = False
+        self._failures = 0  # of the relay as a whole, one after the other
+        self._resume_at = 0
+        self._slow: dict[str, int] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop`, then waits for mails on the wire and gives back those that are not."""
+        persistent = AsyncRetrying(
+            retry=retry_if_exception_type(Exception),
+            wait=wait_random_exponential(multiplier=0.2, max=30),
+            stop=lambda _: stop.is_set(),
+            sleep=partial(_nap, stop),
+            before_sleep=_complain,
+            retry_error_callback=_complain,
+        )
+        with ThreadPoolExecutor(SIGNING_THREADS, "mailbot-sign") as threads:
+            desk = Desk(self._ctx, self._letters, self._signers, self._hooks.facts, threads)
+            async with asyncio.TaskGroup() as group:
+                helpers = [group.create_task(self._send()) for _ in range(self._ctx.settings.site.relay.connections)]
+                helpers.append(group.create_task(self._keep_timetable(stop)))
+                helpers.append(group.create_task(self._heed(stop)))
+                while not stop.is_set():
+                    self._wake.clear()
+                    claimed: list[ClaimedMail] = await persistent(self._turn)
+                    if claimed:
+                        group.create_task(self._prepare(claimed, desk))
+                    if not claimed or self._room() == 0:
+                        await self._rest(self._section.poll_ms / 1000)
+                self._stopping = True
+                end = asyncio.get_running_loop().time() + self._section.drain_seconds
+                while self._in_flight and (left := end - asyncio.get_running_loop().time()) > 0:
+                    await self._rest(min(left, 0.2))
+                    self._wake.clear()
+                    await persistent(self._turn)
+                if self._in_flight:
+                    emit("courier.drain-ended", mails=self._in_flight)  # their leases run out by themselves
+                for helper in helpers:
+                    helper.cancel()
+
+    async def _heed(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._stopping = True
+        self._wake.set()
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    # The database's side: one turn.
+
+    def _room(self) -> int:
+        """How many mails to claim now. Small claims cost as much as large ones, so a few free places wait for more."""
+        if self._stopping or self._now() < self._resume_at:
+            return 0
+        if self._failures:  # one mail finds out whether the relay is back
+            return 0 if self._in_flight else 1
+        batch = self._section.batch
+        room = min(batch, 2 * batch - self._in_flight)
+        return room if 2 * room >= batch else 0
+
+    async def _turn(self) -> list[ClaimedMail]:
+        """Settles what is done and claims what there is room for, in one transaction."""
+        done, alarms, room = self._done[:], self._alarms.copy(), self._room()
+        if not done and not alarms and not room:
+            return []
+        try:
+            now = self._now()
+            async with self._ctx.store.begin() as tx:
+                settled = await self._settle(tx, done, now)
+                for (society, kind), text in alarms.items():
+                    await raise_alarm(tx, society, kind, text, now)
+                claimed = await outbox.claim(tx, now, room) if room else []
+        except OUTAGES:
+            raise
+        except Exception as error:
+            if not done:
+                raise
+            emit("courier.error", reason="settle", error=error)
+            await self._settle_singly(done)
+            return []
+        del self._done[: len(done)]
+        for key in alarms:
+            self._alarms.pop(key, None)
+        self._in_flight += len(claimed) - len(done)
+        self._tell(settled, now)
+        return claimed
+
+    async def _settle(
+        self, tx: AsyncConnection, done: Sequence[Settlement], now: int
+    ) -> list[tuple[ClaimedMail, MailState]]:
+        settled = await outbox.settle(tx, done, now)
+        if settled:
+            await self._hooks.settled(self._ctx, tx, settled, now)
+        return settled
+
+    async def _settle_singly(self, done: Sequence[Settlement]) -> None:
+        """After a batch failed by a fault of ours: whatever fails alone as well is settled without its hook, because a
+        mail that went out and is not settled goes out again."""
+        for one in done:
+            now = self._now()
+            try:
+                async with self._ctx.store.begin() as tx:
+                    settled = await self._settle(tx, [one], now)
+            except OUTAGES:
+                raise
+            except Exception as error:
+                emit("courier.error", reason="settled-hook", letter=one.mail.letter, error=error)
+                async with self._ctx.store.begin() as tx:
+                    settled = await outbox.settle(tx, [one], now)
+                    text = f"{one.mail.letter}: {type(error).__name__} after the mail went out"
+                    await raise_alarm(tx, one.mail.society, "settled-hook", text, now)
+            self._done.remove(one)
+            self._in_flight -= 1
+            self._tell(settled, now)
+
+    def _tell(self, settled: Sequence[tuple[ClaimedMail, MailState]], now: int) -> None:
+        for mail, state in settled:
+            emit("mail.settled", reason=state.value, society=mail.society, letter=mail.letter, attempts=mail.attempts)
+            if state is MailState.DELIVERED:
+                _AGE.observe(max(0, now - mail.created_at) / 1000)
+
+    def _finish(self, mail: ClaimedMail, result: Result) -> None:
+        self._done.append(Settlement(mail, result))
+        self._wake.set()
+
+    def _hold(self, mail: ClaimedMail, reason: str, error: Exception) -> None:
+        """A fault of ours: the mail waits for staff, an alarm calls them. The alarm names no member."""
+        emit("mail.held", reason=reason, society=mail.society, letter=mail.letter, error=error)
+        self._alarms[mail.society, reason] = f"{mail.letter}: {type(error).__name__}"
+        self._finish(mail, Held(reason))
+
+    async def _prepare(self, mails: Sequence[ClaimedMail], desk: Desk) -> None:
+        async for item in desk.prepare(mails, self._now()):
+            match item:
+                case Settlement():
+                    self._finish(item.mail, item.outcome)
+                case Fault():
+                    self._hold(item.mail, item.reason, item.error)
+                case Ready():
+                    self._count += 1
+                    self._ready.put_nowait((item.mail.lane, self._count, item))
+
+    # The relay's side.
+
+    async def _send(self) -> None:
+        while True:
+            *_, ready = await self._ready.get()
+            mail = ready.mail
+            limit = policy.attempt_ms(mail.lane)
+            result = self._unsent(mail, ready.recipient.domain, limit)
+            if result is not None:
+                self._finish(mail, result)
+                continue
+            try:
+                outcome = await self._relay.send(
+                    self._ctx.settings.societies[mail.society].addresses.bounce,
+                    ready.recipient,
+                    ready.message,
+                    seconds=limit / 1000,
+                    deadline_ms=mail.last_moment,
+                )
+            except Exception as error:
+                self._hold(mail, "send-error", error)
+                continue
+            self._heed_effect(outcome, mail.society, ready.recipient.domain)
+            self._finish(mail, outcome)
+
+    def _unsent(self, mail: ClaimedMail, domain: str, limit: int) -> Result | None:
+        """Why this mail is not to be sent now, if it is not."""
+        now = self._now()
+        if now >= mail.last_moment:
+            return Expired()
+        if self._stopping or mail.lease_until - now < limit:
+            return PutBack(now)
+        if now < self._resume_at:
+            return PutBack(self._resume_at)
+        if now < (until := self._slow.get(domain, 0)):
+            return PutBack(until + random.randrange(SLOW_DOMAIN_MS // 4))
+        return None
+
+    def _heed_effect(self, outcome: Outcome, society: str, domain: str) -> None:
+        """What a relay's answer means for other mails. Its words may name a member, so alarms have its codes only."""
+        now, effect, status = self._now(), outcome.effect, outcome.status
+        words = f"{status.code} {status.enhanced}"
+        if effect is not Effect.OUR_FAULT:
+            self._failures = 0
+        match effect:
+            case Effect.OUR_FAULT:
+                if now >= self._resume_at:  # the first of those that were under way together
+                    self._failures += 1
+                    self._resume_at = now + min(LONGEST_PAUSE_MS, 500 << min(self._failures, 10))
+                    emit("relay.paused", reason="relay", seconds=(self._resume_at - now) // 1000, reply=str(status))
+                self._alarms["", "relay"] = f"the relay takes no mail: {words}"
+            case Effect.SLOW_DOMAIN:
+                self._slow = {name: until for name, until in self._slow.items() if until > now}
+                self._slow[domain] = now + SLOW_DOMAIN_MS
+                emit("relay.slowed", reason="domain", domain=domain, reply=str(status))
+            case Effect.POLICY:
+                self._alarms[society, "mail-policy"] = f"{domain} refuses our mail: {words}"
+            case _:
+                pass
+
+    # Reminders, purges and whatever else has its time.
+
+    async def _keep_timetable(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                await self._tick()
+            except Exception as error:
+                emit("courier.error", reason="timetable", error=error)
+            await _nap(stop, TIMETABLE_SECONDS)
+
+    async def _tick(self) -> None:
+        store, now = self._ctx.store, self._now()
+        async with store.begin() as tx:
+            mine = await lease.take(tx, "timetable", self._name, now, TIMETABLE_LEASE_MS)
+        if mine:
+            async with store.begin() as tx:
+                await self._hooks.due(self._ctx, tx, now)
+            store.wake("outbox")
+
+
+async def _nap(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        pass
+
+
+def _complain(state: RetryCallState) -> Any:
+    error = state.outcome.exception() if state.outcome else None
+    emit("courier.error", reason="turn", attempt=state.attempt_number, error=error)
+    return []
