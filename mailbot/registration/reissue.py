@@ -1,7 +1,7 @@
 """A forgotten login ID or password: address in, one mail an account out, a new password at the end.
 
-The request itself only notes the address, whoever asks; `expand` looks for accounts later, on the courier's side. So known
-and unknown addresses cost a page the same. Asking changes nothing: password and sessions live until a new one is set.
+The request itself only notes the address, whoever asks; `expand` looks for accounts later, on the courier's side. So
+known and unknown addresses cost a page the same. Asking changes nothing: password and sessions live until a new one is set.
 """
 
 from __future__ import annotations
@@ -306,7 +306,7 @@ async def _proved(tx: AsyncConnection, society: Society, link_id: int, proof: st
             c.done_at.is_(None),
         )
     )
-    return any([proof_fits(one, proof) for one in hashes])
+    return any(proof_fits(one, proof) for one in hashes)
 
 
 async def _spend(tx: AsyncConnection, society: Society, link_id: int, member_id: int, now: int) -> bool:

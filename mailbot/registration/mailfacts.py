@@ -1,0 +1,148 @@
+"""What the courier fills letters with: secrets are derived here, at the last moment, and nothing of it is stored.
+
+A mail whose reason is gone (member deleted, address removed, link used) is cancelled instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mailbot import audit, credentials
+from mailbot.config import Society
+from mailbot.credentials import KeyRefused, LinkPurpose, LinkState
+from mailbot.delivery.outbox import Cancelled, ClaimedMail, MailState
+from mailbot.store.tables import address as address_table
+from mailbot.store.tables import link, member
+
+from . import people
+from .context import Context
+from .reissue import mailed_password
+
+Facts = dict[str, str | int]
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Letter:
+    """What a letter stands on."""
+
+    purpose: LinkPurpose | None = None
+    path: str = ""
+    to_registered: bool = False
+    """Only to an address the member still has."""
+    nickname: bool = False
+
+
+_LETTERS = {
+    "invitation": _Letter(LinkPurpose.REGISTRATION, "r"),
+    "completion": _Letter(to_registered=True),
+    "reissue": _Letter(LinkPurpose.REISSUE, "p", to_registered=True, nickname=True),
+    "address-proof": _Letter(LinkPurpose.ADDRESS_PROOF, "a", nickname=True),
+    "address-changed": _Letter(nickname=True),
+    "password-changed": _Letter(nickname=True, to_registered=True),
+    "password-expiry": _Letter(nickname=True, to_registered=True),
+}
+
+
+@dataclass(frozen=True)
+class _Rows:
+    links: dict[Key, Any]
+    members: dict[Key, Any]
+    addresses: dict[Key, set[str]]
+
+
+async def mail_facts(
+    ctx: Context, tx: AsyncConnection, mails: Sequence[ClaimedMail], now: int
+) -> list[Facts | Cancelled]:
+    """The member facts of each mail's letter, in order; reads only, three statements for any number of mails."""
+    rows = await _read(tx, mails)
+    return [_facts(ctx, rows, mail, now) for mail in mails]
+
+
+async def mail_settled(
+    ctx: Context, tx: AsyncConnection, settled: Sequence[tuple[ClaimedMail, MailState]], now: int
+) -> None:
+    """Runs in the settling transaction. A completion mail that cannot be delivered is put before staff: the member is
+    registered, and waits for word."""
+    for mail, state in settled:
+        if mail.letter == "completion" and state in (MailState.FAILED, MailState.EXPIRED):
+            facts = {"mail": mail.id, "state": state.value}
+            await audit.record(tx, "system", "completion-undelivered", mail.society, mail.member_id, facts, now)
+
+
+async def _read(tx: AsyncConnection, mails: Sequence[ClaimedMail]) -> _Rows:
+    link_keys = sorted({(mail.society, mail.link_id) for mail in mails if mail.link_id is not None})
+    member_keys = sorted({(mail.society, mail.member_id) for mail in mails if mail.member_id is not None})
+    links: dict[Key, Any] = {}
+    members: dict[Key, Any] = {}
+    addresses: dict[Key, set[str]] = {}
+    if link_keys:
+        for row in await tx.execute(select(link).where(tuple_(link.c.society, link.c.id).in_(link_keys))):
+            links[row.society, row.id] = row
+    if member_keys:
+        c = member.c
+        columns = (c.society, c.id, c.state, c.login_id, c.sealed_nickname, c.password_set_at)
+        for row in await tx.execute(select(*columns).where(tuple_(c.society, c.id).in_(member_keys))):
+            members[row.society, row.id] = row
+        a = address_table.c
+        statement = select(a.society, a.member_id, a.address).where(tuple_(a.society, a.member_id).in_(member_keys))
+        for society, member_id, text in await tx.execute(statement):
+            addresses.setdefault((society, member_id), set()).add(text)
+    return _Rows(links, members, addresses)
+
+
+def _facts(ctx: Context, rows: _Rows, mail: ClaimedMail, now: int) -> Facts | Cancelled:
+    society = ctx.settings.societies.get(mail.society)
+    if society is None:
+        return Cancelled("society-gone")
+    letter = _LETTERS.get(mail.letter)
+    if letter is None:
+        return Cancelled("letter-gone")
+    facts: Facts = dict(mail.facts)
+    person = None
+    if mail.member_id is not None:
+        person = rows.members.get((mail.society, mail.member_id))
+        if person is None or person.state != "registered":
+            return Cancelled("member-gone")
+        if letter.to_registered and mail.recipient not in rows.addresses.get((mail.society, mail.member_id), ()):
+            return Cancelled("address-removed")
+    if letter.nickname and person is not None:
+        place = (society.id, "member", "sealed_nickname", person.id)
+        facts["nickname"] = people.open_text(ctx.ring, person.sealed_nickname, *place) or person.login_id
+    if letter.purpose is not None:
+        row = rows.links.get((mail.society, mail.link_id or 0))
+        state = (
+            LinkState.UNKNOWN if row is None else credentials.state(row.expires_at, row.spent_at, row.revoked_at, now)
+        )
+        if row is None or state is not LinkState.LIVE:
+            return Cancelled(f"link-{state.value}")
+        try:
+            facts |= _link_facts(ctx, society, letter, row, person)
+        except KeyRefused:
+            return Cancelled("key-refused")
+    if mail.letter == "password-expiry":
+        end = people.password_end(society, person.password_set_at if person is not None else None)
+        if end is None or end != facts.get("expires_on"):
+            return Cancelled("not-due")  # changed since, or the society has no such rule any more
+    return facts
+
+
+def _link_facts(ctx: Context, society: Society, letter: _Letter, row: Any, person: Any) -> Facts:
+    """Raises KeyRefused."""
+    assert letter.purpose is not None
+    token = credentials.mint(ctx.ring, letter.purpose, society.id, row.id, row.kid)
+    facts: Facts = {
+        "url": f"{ctx.settings.site.site.web_url}/{society.id}/{letter.path}/{token}",
+        "expires_at": row.expires_at,
+    }
+    if letter.purpose is LinkPurpose.REISSUE:
+        if society.reissue.login_id:
+            facts["login_id"] = person.login_id
+        if row.format is not None:
+            facts["temporary_password"] = mailed_password(ctx, society.id, row.id, row.kid, row.generation, row.format)
+    return facts
