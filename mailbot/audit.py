@@ -1,7 +1,7 @@
 """The chained record of staff and security events, written in the transaction of what it records.
 
-Each row's digest is SHA-256 over the digest before and the row, so that a changed, removed or slipped-in row shows. Writers
-are serialised until their commit: `record` belongs at the end of a transaction.
+Each row's digest is SHA-256 over the digest before and the row, so that a changed, removed or slipped-in row shows.
+Writers are serialised until their commit: `record` belongs at the end of a transaction.
 """
 
 from __future__ import annotations

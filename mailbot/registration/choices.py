@@ -1,4 +1,4 @@
-"""Checks of what members choose: login ID, password, nickname, address. One place for registration, profile, reissue."""
+"""Checks of what members choose (login ID, password, nickname, address) for registration, profile and reissue alike."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Counts guesses at a secret and pauses who guesses too often.
 
-A guess is counted before the secret is looked at and forgiven when it was right, so that a thousand at once are a thousand
-guesses. A pair of account and network is what pauses: a stranger elsewhere cannot lock a member out.
+A guess is counted before the secret is looked at and forgiven when it was right, so that a thousand at once are a
+thousand guesses. A pair of account and network is what pauses: a stranger elsewhere cannot lock a member out.
 """
 
 from __future__ import annotations

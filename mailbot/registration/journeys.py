@@ -1,9 +1,9 @@
 """A registration from its link to its end: which step is next, who may take it, until when.
 
-A journey row keeps the list of steps it began with. Its first step is a proof: passing it writes the row and binds it to
-the browser by a random cookie, of which the row holds the SHA-256. Reading pages never writes.
+A journey row keeps the list of steps it began with. Its first step is a proof: passing it writes the row and binds it
+to the browser by a random cookie, of which the row holds the SHA-256. Reading pages never writes.
 
-The link is spent when the first of its members is done; who had passed the proof by then may still finish, once a member.
+The link is spent when the first of its members is done; who had passed the proof by then may still finish, once.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ JOURNEY_MS = 60 * MINUTE_MS
 _MAILED = (Start.BLANK_MAIL, Start.WEB_FORM)
 
 
-class _Undone(Exception):
+class _UndoneError(Exception):
     """Rolls the transaction back and ends the journey."""
 
     def __init__(self, end: JourneyEnd) -> None:
@@ -165,7 +165,7 @@ async def submit(
     try:
         async with ctx.store.begin() as tx:
             await _take(ctx, tx, society, state, work, passed, now)
-    except _Undone as undone:
+    except _UndoneError as undone:
         if undone.end.kind is End.UNKNOWN:  # the same form twice at once: the other one went through
             return await _after(ctx, society, journey_id, proof, now)
         return undone.end
@@ -274,7 +274,7 @@ async def _take(
     passed: Passed,
     now: int,
 ) -> None:
-    """Moves the journey one step on, with all the step leaves behind. Raises _Undone."""
+    """Moves the journey one step on, with all the step leaves behind. Raises _UndoneError."""
     last = state.position + 1 == len(state.steps)
     c = journey_table.c
     moved = await tx.execute(
@@ -289,7 +289,7 @@ async def _take(
         .values({"done_at": now} if last else {"position": state.position + 1})
     )
     if moved.rowcount != 1:
-        raise _Undone(JourneyEnd(End.UNKNOWN))
+        raise _UndoneError(JourneyEnd(End.UNKNOWN))
     if last:
         # before the link, as everywhere: the address's budget row is the lock for its links
         await ratelimit.refund(tx, society.id, "address", parse_mailbox(state.address).key)
@@ -302,7 +302,7 @@ async def _take(
         )
     end = await step.leave(ctx, tx, society, state, passed, now)
     if end is not None:
-        raise _Undone(end)
+        raise _UndoneError(end)
 
 
 async def _after(ctx: Context, society: Society, journey_id: int, proof: str | None, now: int) -> Moved | JourneyEnd:

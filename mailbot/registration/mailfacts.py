@@ -71,7 +71,7 @@ async def mail_settled(
     registered, and waits for word."""
     for mail, state in settled:
         if mail.letter == "completion" and state in (MailState.FAILED, MailState.EXPIRED):
-            facts = {"mail": mail.id, "state": state.value}
+            facts: Facts = {"mail": mail.id, "state": state.value}
             await audit.record(tx, "system", "completion-undelivered", mail.society, mail.member_id, facts, now)
 
 

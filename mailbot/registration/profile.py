@@ -57,7 +57,7 @@ async def update(
     """Saves the whole form: login_id, nickname, address_1 … address_3, `wanted.<id>` (present when ticked),
     `disclosure.<id>` ("yes" to show), and password (the current one) where login ID or an address changes.
 
-    A new address is mailed a link and counts once that was followed; emptying address_2 or address_3 removes it at once.
+    A new address is mailed a link and counts once that was followed; an empty address_2 or address_3 is removed.
     """
     async with ctx.store.read() as tx:
         row = await _member(tx, society, member_id)

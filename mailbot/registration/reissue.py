@@ -1,7 +1,8 @@
 """A forgotten login ID or password: address in, one mail an account out, a new password at the end.
 
 The request itself only notes the address, whoever asks; `expand` looks for accounts later, on the courier's side. So
-known and unknown addresses cost a page the same. Asking changes nothing: password and sessions live until a new one is set.
+known and unknown addresses cost a page the same. Asking changes nothing: password and sessions live until a new one is
+set.
 """
 
 from __future__ import annotations

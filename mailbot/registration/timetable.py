@@ -1,7 +1,7 @@
 """What happens by itself: wishes for a reissue, reminders, and the end of what need not be kept.
 
-`due` is cheap enough to be asked every second; what belongs to a minute runs once a minute, whoever asks first. Everything
-is set-based and bounded, so that no transaction holds the write lock for long; the next turn goes on.
+`due` is cheap enough to be asked every second; what belongs to a minute runs once a minute, whoever asks first.
+Everything is set-based and bounded, so that no transaction holds the write lock for long; the next turn goes on.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ async def _my_minute(tx: AsyncConnection, now: int) -> bool:
     )
     if taken.rowcount:
         return True
-    row = insert(tx)(lease).values(name=_TURN, holder=_TURN, until=now + MINUTE_MS).on_conflict_do_nothing()
     if (await tx.execute(select(lease.c.name).where(lease.c.name == _TURN))).first() is not None:
         return False
+    row = insert(tx)(lease).values(name=_TURN, holder=_TURN, until=now + MINUTE_MS).on_conflict_do_nothing()
     return bool((await tx.execute(row)).rowcount)
 
 
