@@ -1,4 +1,4 @@
-"""Run `mailbot` under cProfile, all threads, and leave the merged figures: python -m bench.profiled FILE serve ..."""
+"""Run `mailbot` under cProfile, all threads, and leave the merged figures: python -m bench.profiled FILE ARGUMENTS..."""
 
 import atexit
 import cProfile

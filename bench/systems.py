@@ -112,7 +112,7 @@ def robot(sink_port: int, profile: Path | None = None) -> Iterator[System]:
     try:
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [*command, "serve", "--config", str(folder)],
+                [*command, "--config", str(folder), "serve"],
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 cwd=Path(__file__).parents[1],
