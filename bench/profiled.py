@@ -1,4 +1,4 @@
-"""Run `mailbot` under cProfile, all threads, and leave the merged figures: python -m bench.profiled FILE ARGUMENTS..."""
+"""Run `mailbot` under cProfile, each thread of it, and leave the merged figures: python -m bench.profiled FILE …"""
 
 import atexit
 import cProfile
