@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from mailbot.config import Directory, split_endpoint
 from mailbot.config.site import SmtpSection
@@ -101,18 +101,19 @@ class SmtpListener:
             server.close()
         for session in tuple(self._sessions):
             session.wind_down()
-        await self._wait([*(session.task for session in self._sessions), *self._commits], grace)
+        await self._wait(grace)
         for session in tuple(self._sessions):
             session.abort()
         for commit in tuple(self._commits):
             commit.cancel()
-        await self._wait([*(session.task for session in self._sessions), *self._commits], None)
+        await self._wait(None)
         self._servers.clear()
 
-    @staticmethod
-    async def _wait(tasks: list[asyncio.Task[None] | asyncio.Task[Status]], seconds: float | None) -> None:
-        if tasks:
-            await asyncio.wait(tasks, timeout=seconds)
+    async def _wait(self, seconds: float | None) -> None:
+        """Until all sessions are closed and all commits done."""
+        pending: list[asyncio.Future[Any]] = [*(session.closed for session in self._sessions), *self._commits]
+        if pending:
+            await asyncio.wait(pending, timeout=seconds)
 
     def admit(self, transport: asyncio.Transport) -> None:
         """A new connection: a session, or a refusal and its end."""
@@ -133,7 +134,7 @@ class SmtpListener:
         transport.set_protocol(session)
         session.connection_made(transport)
         self._sessions.add(session)
-        session.task.add_done_callback(lambda _task: self._left(session))
+        session.closed.add_done_callback(lambda _closed: self._left(session))
         emit("smtp.connected", peer=peer)
 
     def _left(self, session: Session) -> None:

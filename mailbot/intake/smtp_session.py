@@ -47,13 +47,14 @@ def wire(status: Status) -> bytes:
 
 
 class Session(SMTP):
-    """From the greeting to the end of the connection. `task` ends with it."""
+    """From the greeting to the end of the connection, when `closed` is done."""
 
     line_length_limit = CHUNK  # of the stream's buffer; no line is ever asked from it
 
     def __init__(self, house: House, peer: str, *, counted: bool) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(None, hostname=house.host, ident="ESMTP", tls_context=house.tls, loop=loop)
+        self.closed: asyncio.Future[None] = loop.create_future()
         self._house = house
         self.peer = peer
         self.counted = counted
@@ -70,11 +71,6 @@ class Session(SMTP):
         self._data_since = 0.0
         self._message = MessageReader()
 
-    @property
-    def task(self) -> asyncio.Task[None]:
-        assert self._handler_coroutine is not None
-        return self._handler_coroutine
-
     # The connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -82,8 +78,13 @@ class Session(SMTP):
         self._rest = b""
         self._talk = Dialogue(self._house, tls_offered=self._house.tls is not None and self._tls_protocol is None)
         super().connection_made(transport)
-        if self._original_transport is None:
-            self.task.add_done_callback(lambda _task: self._hang_up())
+        if self._original_transport is None and self._handler_coroutine is not None:
+            self._handler_coroutine.add_done_callback(lambda _task: self._hang_up())
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        if not self.closed.done():
+            self.closed.set_result(None)
 
     def eof_received(self) -> bool | None:
         # A client that only stops sending still gets its answers; aiosmtpd would cancel the session here.
@@ -101,7 +102,11 @@ class Session(SMTP):
         transport = self._original_transport or self.transport
         if transport is not None:
             cast(asyncio.Transport, transport).abort()
-        self.task.cancel()
+        self._end_dialogue()
+
+    def _end_dialogue(self) -> None:
+        if self._handler_coroutine is not None:
+            self._handler_coroutine.cancel()
 
     def _cut(self, status: Status) -> None:
         emit("smtp.cut", reason=f"{status.code} {status.enhanced}", peer=self.peer, helo=self._talk.helo)
@@ -110,7 +115,7 @@ class Session(SMTP):
             self.abort()  # a peer that does not read would keep us waiting
         else:
             self._out.append(wire(status))
-            self.task.cancel()  # its end writes and closes
+            self._end_dialogue()  # its end writes and closes
 
     def _hang_up(self) -> None:
         if self._timeout_handle is not None:
@@ -315,5 +320,8 @@ class Session(SMTP):
             await self.smtp_STARTTLS("")
         except TLSSetupException:
             return None
+        finally:
+            if self.session is None or self.session.ssl is None:
+                self.connection_lost(None)  # nobody else tells, while TLS has not begun
         self._heard = self.loop.time()
-        return b"" if self.session is not None and self.session.ssl is not None else None
+        return b"" if self.transport is not None else None
