@@ -1,0 +1,1 @@
+"""Staff work: roster import, exports, policy in words, key changes."""
