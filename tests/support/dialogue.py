@@ -15,6 +15,8 @@ What the client sends up to the next S or X leaves in one packet.
 
 import asyncio
 import re
+import socket
+import struct
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -66,11 +68,9 @@ class Inbox:
 
 
 @asynccontextmanager
-async def listening(
-    inbox: Inbox, *, hosts: tuple[str, ...] = ("127.0.0.1",), **smtp: Any
-) -> AsyncIterator[SmtpListener]:
-    """A listener on free ports; the keyword arguments are keys of `[smtp]`."""
-    section = SmtpSection(listen=tuple(f"{host}:0" for host in hosts), **smtp)
+async def listening(inbox: Inbox, **smtp: Any) -> AsyncIterator[SmtpListener]:
+    """A listener on a free port; the keyword arguments are keys of `[smtp]`."""
+    section = SmtpSection(listen=("127.0.0.1:0",), **smtp)
     listener = SmtpListener(section, HOST, DIRECTORY, inbox.receive, lambda: 1_763_600_000_000)
     await listener.start()
     try:
@@ -135,6 +135,8 @@ class Client:
 
     def reset(self) -> None:
         """RST instead of FIN."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
 
