@@ -46,10 +46,13 @@ class Hit:
 
 _UPDATE = (
     update(budget)
-    .where(
-        budget.c.society == bindparam("k0"), budget.c.scope == bindparam("k1"), budget.c.subject == bindparam("k2")
+    .where(budget.c.society == bindparam("k0"), budget.c.scope == bindparam("k1"), budget.c.subject == bindparam("k2"))
+    .values(
+        {
+            name: bindparam(name)
+            for name in ("minute_at", "minute_count", "hour_at", "hour_count", "day_at", "day_count")
+        }
     )
-    .values({name: bindparam(name) for name in ("minute_at", "minute_count", "hour_at", "hour_count", "day_at", "day_count")})
 )
 
 

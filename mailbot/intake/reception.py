@@ -1,8 +1,8 @@
 """The one funnel: every mail, from SMTP or IMAP, ends here; nothing else starts an answer.
 
-Each mail is judged alone (pure), then everything that waits goes into one transaction (group commit): seen before? within
-budget? link and answer queued, inbox row written, commit; only then each waiting session gets its 250. If a batch fails,
-each mail is tried alone and only the one that fails alone gets 451.
+Each mail is judged alone (pure), then everything that waits goes into one transaction (group commit): seen before?
+within budget? link and answer queued, inbox row written, commit; only then each waiting session gets its 250. If a batch
+fails, each mail is tried alone and only the one that fails alone gets 451.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from mailbot.mail.inbound import Inbound, facts, inbox_key
 from mailbot.mail.status import Status
 from mailbot.ratelimit import Hit, Ledger, Limits
 from mailbot.registration import stops
-from mailbot.store.alarms import raise_alarm
 from mailbot.registration.context import Context
 from mailbot.registration.invite import LinkRequest, request_links
+from mailbot.store.alarms import raise_alarm
 from mailbot.store.engine import insert
 from mailbot.store.tables import inbox, member
 from mailbot.telemetry import emit
@@ -36,7 +36,6 @@ WINNING = (Purpose.REGISTRATION, Purpose.HELP, Purpose.BOUNCE, Purpose.POSTMASTE
 """A DATA with several recipients is one mail with one answer: the first purpose here that one of them serves."""
 
 CAP_REFRESH_MS = 60_000
-
 
 
 @dataclass(slots=True)
@@ -159,12 +158,16 @@ class Reception:
                     verdict = Verdict(Action.DISCARD, status.OK, Reason.OVER_BUDGET, verdict.address)
                     if over.scope != "address":
                         # a posting day must drop nobody: the sender's server will try again
-                        await raise_alarm(tx, waiting.society, f"budget-{over.scope}", f"{over.subject} is over its cap", now)
+                        await raise_alarm(
+                            tx, waiting.society, f"budget-{over.scope}", f"{over.subject} is over its cap", now
+                        )
                         emit("mail.deferred", society=waiting.society, reason=Reason.OVER_BUDGET, scope=over.scope)
                         answers.append(status.OVER_LIMIT)
                         continue
             if verdict.reason is Reason.LOOP:
-                await raise_alarm(tx, waiting.society, "mail-loop", f"mail from {waiting.envelope.peer} goes in circles", now)
+                await raise_alarm(
+                    tx, waiting.society, "mail-loop", f"mail from {waiting.envelope.peer} goes in circles", now
+                )
             seen.add((waiting.society, waiting.key))
             row = _row(waiting, verdict)
             rows.append(row)

@@ -1,7 +1,7 @@
 """Gives addresses their one-time registration link and queues the invitation: the end of the blank mail's way in.
 
-A repeated request gets the same live link while at least half its life remains, else a new one; at most two are live, the
-older ones are revoked. Takes a list and returns a list in the same order; never commits.
+A repeated request gets the same live link while at least half its life remains, else a new one; at most two are live,
+the older ones are revoked. Takes a list and returns a list in the same order; never commits.
 """
 
 from __future__ import annotations

@@ -30,7 +30,9 @@ class Clock:
             return
         async with store.read() as tx:
             before = time.time_ns() // 1_000_000
-            there = int((await tx.execute(text("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"))).scalar_one())
+            there = int(
+                (await tx.execute(text("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"))).scalar_one()
+            )
             after = time.time_ns() // 1_000_000
         offset = there - (before + after) // 2
         if abs(offset) > MAX_SKEW_MS:

@@ -54,7 +54,9 @@ async def require_current(store: Store) -> None:
     """Raises SchemaError unless the database is at the newest revision."""
     found = await current(store)
     if found != head():
-        raise SchemaError(f"the database is at revision {found or 'none'}, this program needs {head()}: run `mailbot db upgrade`")
+        raise SchemaError(
+            f"the database is at revision {found or 'none'}, this program needs {head()}: run `mailbot db upgrade`"
+        )
 
 
 async def is_empty(store: Store) -> bool:
@@ -80,6 +82,6 @@ async def bind_ring(store: Store, fingerprint: str) -> None:
         known = await tx.scalar(select(meta.c.value).where(meta.c.name == FINGERPRINT))
     if known != fingerprint:
         raise SchemaError(
-            f"this database belongs to key ring {known}, the ring given is {fingerprint}: every link, letter and name in it "
-            "would be unreadable. Put the right key file back (site.keys)."
+            f"this database belongs to key ring {known}, the ring given is {fingerprint}: every link, letter and name "
+            "in it would be unreadable. Put the right key file back (site.keys)."
         )

@@ -1,8 +1,8 @@
 """Event vocabulary -> log lines and counters; redaction lives here.
 
-Rooms say what happened with `emit("smtp.refused", reason=…)`. Each event is a row of docs/events.md. Values are escaped,
-cut, and mail addresses lose their local part before anything is written: a log may be read by people who may not know
-who is a member.
+Rooms say what happened with `emit("smtp.refused", reason=…)`. Each event is a row of docs/events.md. Values are
+escaped, cut, and mail addresses lose their local part before anything is written: a log may be read by people who may
+not know who is a member.
 """
 
 from __future__ import annotations

@@ -35,7 +35,9 @@ class Page:
         return [" ".join(node.text_content().split()) for node in self.tree.xpath("//label|//legend")]
 
     def buttons(self) -> list[str]:
-        return [" ".join(node.text_content().split()) for node in self.tree.xpath("//button|//a[contains(@class,'btn')]")]
+        return [
+            " ".join(node.text_content().split()) for node in self.tree.xpath("//button|//a[contains(@class,'btn')]")
+        ]
 
     def value(self, name: str) -> str:
         return str(self.tree.xpath(f"//*[@name='{name}']")[0].get("value") or "")
@@ -44,7 +46,7 @@ class Page:
         """The address behind the link with these words."""
         for node in self.tree.xpath("//a[@href]"):
             if words in " ".join(node.text_content().split()):
-                return urljoin(self.url, node.get("href"))
+                return str(urljoin(self.url, node.get("href")))
         raise AssertionError(f"no link {words!r} on {self.url}: {self.text[:600]}")
 
 
@@ -67,7 +69,7 @@ class Member:
         return await self.get(page.link(words))
 
     async def submit(self, page: Page, fields: dict[str, Any] | None = None, *, button: str | None = None) -> Page:
-        """Fills in and sends the page's form: the one with that button, else the one that has these fields, else the first."""
+        """Fills in and sends a form of the page: the one that has this button and these fields."""
         fields = fields or {}
         forms = page.tree.xpath("//form")
         assert forms, f"no form on {page.url}: {page.text[:600]}"
@@ -78,9 +80,7 @@ class Member:
 
         chosen = next((form for form in forms if fits(form)), None)
         assert chosen is not None, f"no form with {list(fields)} and {button!r} on {page.url}: {page.text[:800]}"
-        data: list[tuple[str, str]] = [
-            (name, value) for name, value in chosen.form_values() if name not in fields
-        ]
+        data: list[tuple[str, str]] = [(name, value) for name, value in chosen.form_values() if name not in fields]
         for name, value in fields.items():
             data += [(name, one) for one in ([value] if isinstance(value, str) else value)]
         for node in chosen.xpath(".//button[@name]"):

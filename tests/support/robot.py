@@ -26,7 +26,7 @@ from typing import Any
 from tests.support.sink import Sink, Taken
 
 REPOSITORY = Path(__file__).parents[2]
-PROGRAM = (sys.executable, "-m", "mailbot.cli")
+PROGRAM = (sys.executable, "-m", "mailbot")
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -79,7 +79,9 @@ class Robot:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MAILBOT_")}
         return {**kept, **{f"MAILBOT_{name}": value for name, value in settings.items()}}
 
-    def command(self, *arguments: str, check: bool = True, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    def command(
+        self, *arguments: str, check: bool = True, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """`mailbot …` on this robot's configuration."""
         done = subprocess.run(
             [*PROGRAM, "--config", str(self.folder / "config"), *arguments],
@@ -106,18 +108,24 @@ class Robot:
 
     async def start(self, seconds: float = 30) -> None:
         arguments = [word for role in self.roles for word in ("--role", role)]
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [*PROGRAM, "--config", str(self.folder / "config"), "serve", *arguments], env=self.environment, stderr=log
-            )
+        await asyncio.to_thread(self._spawn, arguments)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
+            assert self.process is not None
             if self.process.poll() is not None:
                 raise AssertionError(f"the robot ended with status {self.process.returncode}:\n{self.log}")
             if await asyncio.to_thread(self.ready):
                 return
             await asyncio.sleep(0.05)
         raise AssertionError(f"the robot was not ready after {seconds:g} s:\n{self.log}")
+
+    def _spawn(self, arguments: list[str]) -> None:
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*PROGRAM, "--config", str(self.folder / "config"), "serve", *arguments],
+                env=self.environment,
+                stderr=log,
+            )
 
     def ready(self) -> bool:
         try:
@@ -152,7 +160,13 @@ class Robot:
             raise AssertionError(f"the robot did not stop in {seconds:g} s:\n{self.log}") from None
 
     def send_blank_mail(
-        self, sender: str, to: str, *, subject: str | None = None, message_id: str | None = None, headers: Sequence[tuple[str, str]] = ()
+        self,
+        sender: str,
+        to: str,
+        *,
+        subject: str | None = None,
+        message_id: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
     ) -> tuple[int, bytes]:
         """What a phone's provider sends -> the answer to the end of DATA."""
         lines = [f"From: {sender}", f"To: {to}", "Date: Fri, 20 Nov 2026 12:00:00 +0900"]
@@ -181,7 +195,7 @@ async def robot(folder: Path, relay_port: int, **options: Any) -> AsyncIterator[
 
 def body(mail: Taken) -> str:
     message: EmailMessage = mail.message
-    return message.get_content().replace("\r\n", "\n")
+    return str(message.get_content()).replace("\r\n", "\n")
 
 
 def link_in(mail: Taken) -> str:

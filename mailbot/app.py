@@ -1,0 +1,296 @@
+"""Composition root: builds every object once, collects every room's problems before a role starts, runs the roles in
+one TaskGroup and drains them on SIGTERM.
+
+Raises `StartProblem` with everything that keeps the robot from starting, in words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import version
+from ipaddress import ip_address
+from pathlib import Path
+
+import argon2
+from starlette.types import ASGIApp
+
+from mailbot import credentials, resources
+from mailbot.config import ConfigError, Settings, Society, load, split_endpoint
+from mailbot.credentials import KeyRing, Passwords, RingError
+from mailbot.delivery.courier import Courier
+from mailbot.delivery.relay import Relay, open_relay
+from mailbot.intake.reception import Reception
+from mailbot.intake.smtp import SmtpListener
+from mailbot.letters import Letters
+from mailbot.mail.dkim import Signer, generate_key, load_key
+from mailbot.registration import steps
+from mailbot.registration.context import Context
+from mailbot.store import Store, open_store, schema
+from mailbot.store.clock import Clock
+from mailbot.telemetry import emit
+from mailbot.web.app import member_app
+from mailbot.web.ops import ops_app
+from mailbot.web.serve import serve as serve_web
+
+
+class Role(StrEnum):
+    """A track of the robot; on PostgreSQL each may run alone, as often as wanted."""
+
+    INTAKE = "intake"
+    COURIER = "courier"
+    WEB = "web"
+
+
+class StartProblem(Exception):
+    """The robot cannot start; `problems` are sentences that say what to do."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+def template_folders(settings: Settings) -> list[Path]:
+    """The installation's own templates first, then those that come with mailbot."""
+    own = settings.site.site.templates
+    return [*([own] if own != Path() else []), resources.folder("templates")]
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """A new file of mode 0600, whole or not at all. Raises FileExistsError."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_private(path: Path) -> bytes:
+    """A secret file; raises StartProblem when others may read it."""
+    if path.stat().st_mode & 0o077:
+        raise StartProblem([f"{path}: others can read this secret: run `chmod 600 {path}`"])
+    return path.read_bytes()
+
+
+async def open_database(settings: Settings) -> Store:
+    """Opens the database; an empty one gets the schema, an old one is a StartProblem."""
+    store = open_store(settings.database_url)
+    try:
+        if await schema.current(store) is None:
+            await schema.upgrade(store)
+        await schema.require_current(store)
+    except schema.SchemaError as error:
+        await store.close()
+        raise StartProblem([str(error)]) from error
+    except Exception as error:
+        await store.close()
+        raise StartProblem([f"the database cannot be opened: {error}"]) from error
+    return store
+
+
+async def open_ring(settings: Settings, store: Store, now: int) -> KeyRing:
+    """Loads the key ring, or makes one while the database is still empty."""
+    path = settings.site.site.keys
+    try:
+        if not path.exists():
+            if not await schema.is_empty(store):
+                raise StartProblem(
+                    [f"{path}: the key ring is missing, and this database needs it: put the file back from your backup"]
+                )
+            credentials.save(path, KeyRing.create(now), new=True)
+        ring = credentials.load(path)
+        await schema.bind_ring(store, ring.fingerprint())
+    except (RingError, schema.SchemaError) as error:
+        raise StartProblem([str(error)]) from error
+    return ring
+
+
+def open_signers(settings: Settings) -> dict[str, Signer]:
+    """Society id -> signer for its sender's domain; the key is made at the first start."""
+    path = settings.site.dkim.key
+    if not path.exists():
+        write_private(path, generate_key())
+    try:
+        key = load_key(read_private(path))
+    except ValueError as error:
+        raise StartProblem([f"{path}: not a private key in PEM form"]) from error
+    selector = settings.site.dkim.selector.encode()
+    return {s.id: Signer(s.addresses.domain.encode(), selector, key) for s in settings.societies.values()}
+
+
+def open_passwords(settings: Settings) -> Passwords:
+    memory = settings.site.web.password_hash_memory_kib
+    return Passwords(argon2.Parameters(argon2.Type.ID, 19, 16, 32, 2, memory, 1))
+
+
+def problems(settings: Settings, letters: Letters) -> list[str]:
+    """What every room finds wrong with the societies' files and templates."""
+    found = list(letters.problems())
+    for society in settings.societies.values():
+        found += [f"{society.id}: {text}" for text in steps.problems(society)]
+    return found
+
+
+def build_letters(settings: Settings) -> Letters:
+    site = settings.site.site
+    return Letters(settings.societies, template_folders(settings), site.web_url, site.host)
+
+
+def ops_token(settings: Settings) -> str:
+    """The token of the ops door, made at the first start."""
+    path = settings.site.ops.token_file
+    if not path.exists():
+        write_private(path, secrets.token_urlsafe(24).encode() + b"\n")
+    return read_private(path).decode().strip()
+
+
+@dataclass(frozen=True)
+class Doors:
+    """Where a running robot listens."""
+
+    smtp: tuple[tuple[str, int], ...]
+    web: tuple[str, int]
+    ops: tuple[str, int]
+
+
+class Robot:
+    """All roles of one process. `run` returns when `stop` is called and everything is drained."""
+
+    def __init__(self, settings: Settings, roles: Sequence[Role] = tuple(Role), relay: Relay | None = None) -> None:
+        self.settings = settings
+        self.roles = frozenset(roles)
+        self.clock = Clock()
+        self._relay = relay
+        self._stop = asyncio.Event()
+        self.started = asyncio.Event()
+        self.ctx: Context
+
+    def stop(self) -> None:
+        """Asks every role to finish what it has begun and to take nothing new."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Raises StartProblem before any door opens."""
+        settings = self.settings
+        letters = build_letters(settings)
+        if found := problems(settings, letters):
+            raise StartProblem(found)
+        store = await open_database(settings)
+        passwords = open_passwords(settings)
+        try:
+            await self.clock.synchronise(store)
+            ring = await open_ring(settings, store, self.clock.now())
+            self.ctx = Context(settings, ring, passwords, store)
+            await self._run_roles(letters)
+        finally:
+            await passwords.close()
+            await store.close()
+
+    async def _run_roles(self, letters: Letters) -> None:
+        settings, ctx = self.settings, self.ctx
+        signers = open_signers(settings)
+        relay = self._relay or open_relay(settings.site.relay, settings.site.site.host)
+        courier = Courier(ctx, letters, signers, relay, self.clock.now)
+        reception = Reception(ctx, settings.site.smtp.batch)
+        listener = SmtpListener(
+            settings.site.smtp, settings.site.site.host, settings.directory, reception.receive, self.clock.now
+        )
+        courier_stop = asyncio.Event()
+        tasks: list[asyncio.Task[None]] = []
+        async with asyncio.TaskGroup() as group:
+            ops = ops_app(ctx, ops_token(settings), self.clock.now)
+            tasks.append(group.create_task(_door(ops, settings.site.ops.listen)))
+            if Role.WEB in self.roles:
+                pages = member_app(ctx, template_folders(settings), clock=self.clock.now)
+                tasks.append(group.create_task(_door(pages, settings.site.web.listen)))
+            if Role.COURIER in self.roles:
+                group.create_task(courier.run(courier_stop))
+            if Role.INTAKE in self.roles:
+                await listener.start()
+                tasks.append(group.create_task(reception.run()))
+            tasks.append(group.create_task(self._keep_clock(ctx.store)))
+            self.started.set()
+            emit("robot.started", roles=",".join(sorted(self.roles)), version=version("mailbot"))
+            await self._stop.wait()
+            emit("robot.stopping")
+            # the way in closes first, then the pages, last the way out: nothing accepted waits for the next start
+            await listener.stop(settings.site.courier.drain_seconds)
+            for task in reversed(tasks):
+                task.cancel()
+            await asyncio.wait(tasks)
+            courier_stop.set()
+        await relay.close()
+        emit("robot.stopped")
+
+    async def _keep_clock(self, store: Store) -> None:
+        while True:
+            await asyncio.sleep(60)
+            await self.clock.synchronise(store)
+
+
+async def _door(app: ASGIApp, endpoint: str) -> None:
+    await serve_web(app, *split_endpoint(endpoint))
+
+
+def loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+async def serve(folder: Path, roles: Sequence[Role]) -> None:
+    """`mailbot serve`: runs until SIGTERM or SIGINT; SIGHUP starts again on the files as they are now.
+
+    A SIGHUP whose files have problems keeps the robot running as it was and says why.
+    """
+    settings = load(folder)
+    if len(set(roles)) < len(Role) and settings.database_url.startswith("sqlite"):
+        raise StartProblem(["single roles need PostgreSQL (site.database): roles talk only through the database"])
+    while True:
+        robot = Robot(settings, roles)
+        fresh: list[Settings] = []
+        _heed_signals(robot, folder, fresh)
+        await robot.run()
+        if not fresh:
+            return
+        settings = fresh[-1]
+
+
+def _heed_signals(robot: Robot, folder: Path, fresh: list[Settings]) -> None:
+    """SIGTERM and SIGINT end the robot; SIGHUP ends it too, but leaves the new settings in `fresh`."""
+
+    def end() -> None:
+        fresh.clear()
+        robot.stop()
+
+    def reload() -> None:
+        try:
+            candidate = load(folder)
+            if found := problems(candidate, build_letters(candidate)):
+                raise StartProblem(found)
+        except (ConfigError, StartProblem) as error:
+            emit("robot.reload-refused", error=str(error))
+            return
+        emit("robot.reloading")
+        fresh.append(candidate)
+        robot.stop()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+
+
+def society_of(settings: Settings, society: str) -> Society:
+    """Raises StartProblem naming the societies there are."""
+    found = settings.societies.get(society)
+    if found is None:
+        raise StartProblem([f"no society {society!r}; there are: {', '.join(sorted(settings.societies))}"])
+    return found

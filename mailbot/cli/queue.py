@@ -1,0 +1,166 @@
+"""`mailbot queue`: the outgoing mails."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+from rich.table import Table
+
+from mailbot import audit
+from mailbot.cli import common
+from mailbot.credentials import decode_id, encode_id
+from mailbot.delivery import outbox
+
+Mail = Annotated[str, typer.Argument(help="The mail's id, from `queue list`.")]
+Society = Annotated[str | None, typer.Option(help="Only this society.")]
+
+
+def register(command: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="The outgoing mails: what waits, what became of each.")
+    for function in (status, watch, show, retry, cancel, hold, release):
+        group.command()(function)
+    group.command("list")(list_)
+    command.add_typer(group, name="queue")
+
+
+async def _status() -> list[dict[str, Any]]:
+    async with common.opened() as (ctx, now), ctx.store.read() as tx:
+        return [
+            {
+                "society": row.society,
+                "lane": outbox.Lane(row.lane).name.lower(),
+                "state": row.state,
+                "mails": row.mails,
+                "oldest seconds": (now - row.oldest) // 1000,
+            }
+            for row in await outbox.status(tx)
+        ]
+
+
+def status(json: common.Json = False) -> None:
+    """How many mails wait, by society, lane and state."""
+    common.show(common.run(_status()), json, empty="The queue is empty.")
+
+
+def watch(seconds: Annotated[int, typer.Option(min=1, help="Time between two looks.")] = 2) -> None:
+    """The status, again and again, until Ctrl-C."""
+
+    def table() -> Table:
+        rows = common.run(_status())
+        made = Table(*(rows[0] if rows else ["The queue is empty."]), box=None)
+        for row in rows:
+            made.add_row(*map(str, row.values()))
+        return made
+
+    try:
+        with Live(table(), console=common.out, auto_refresh=False) as live:
+            while True:
+                time.sleep(seconds)
+                live.update(table(), refresh=True)
+    except KeyboardInterrupt:
+        return
+
+
+def list_(
+    society: Society = None,
+    state: Annotated[str | None, typer.Option(help="queued, held, delivered, failed, expired or cancelled.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    json: common.Json = False,
+) -> None:
+    """Mails, newest first."""
+
+    async def work() -> list[dict[str, Any]]:
+        async with common.opened() as (ctx, _), ctx.store.read() as tx:
+            return [
+                {
+                    "id": encode_id(row.id),
+                    "society": row.society,
+                    "letter": row.letter,
+                    "to": row.recipient,
+                    "state": row.state,
+                    "reason": row.reason,
+                    "attempts": row.attempts,
+                    "created_at": row.created_at,
+                    "next_at": row.next_attempt_at if row.state == "queued" else None,
+                }
+                for row in await outbox.list_mails(tx, society=society, state=state, limit=limit)
+            ]
+
+    common.show(common.run(work()), json, empty="No such mail.")
+
+
+def _id(text: str) -> int:
+    found = decode_id(text)
+    if found is None:
+        raise common.Failed(f"{text} is no mail id; `mailbot queue list` shows them")
+    return found
+
+
+def show(mail: Mail, json: common.Json = False) -> None:
+    """One mail and every attempt to deliver it, in the relay's own words."""
+
+    async def work() -> tuple[Any, Sequence[Any]]:
+        async with common.opened() as (ctx, _), ctx.store.read() as tx:
+            found = await outbox.show(tx, _id(mail))
+            if found is None:
+                raise common.Failed(f"no mail {mail}; `mailbot queue list` shows them")
+            return found
+
+    row, attempts = common.run(work())
+    tries = [
+        {
+            "attempt": a.number,
+            "at": a.at if json else common.moment(a.at),
+            "outcome": a.outcome,
+            "relay said": a.relay_reply,
+        }
+        for a in attempts
+    ]
+    facts = [(name, value) for name, value in row._mapping.items() if name not in ("facts", "id")]
+    if json:
+        common.fields([("id", mail), *facts, ("tries", tries)], True)
+        return
+    common.fields([("id", mail), *facts], False)
+    print()
+    common.show(tries, False, empty="Not tried yet.")
+
+
+def _change(mail: str, verb: str, work: Callable[..., Awaitable[bool]], done: str, refused: str) -> None:
+    async def change() -> str:
+        async with common.opened() as (ctx, now), ctx.store.begin() as tx:
+            if not await work(tx, _id(mail), now):
+                raise common.Failed(refused)
+            await audit.record(tx, common.actor(), f"queue.{verb}", "", None, {"mail": mail}, now)
+            return done
+
+    print(common.run(change()))
+
+
+def retry(mail: Mail) -> None:
+    """Try a waiting, held or failed mail again now. A mail whose link has died is not sent."""
+    _change(
+        mail,
+        "retry",
+        outbox.retry,
+        "It goes out with the next batch.",
+        "That mail is delivered or its time has passed.",
+    )
+
+
+def cancel(mail: Mail) -> None:
+    """Never send a waiting mail."""
+    _change(mail, "cancel", outbox.cancel, "Cancelled.", "That mail does not wait any more.")
+
+
+def hold(mail: Mail) -> None:
+    """Keep a waiting mail back until `release`."""
+    _change(mail, "hold", outbox.hold, "Held.", "That mail does not wait any more.")
+
+
+def release(mail: Mail) -> None:
+    """Let a held mail go."""
+    _change(mail, "release", outbox.release, "Released.", "That mail is not held.")
