@@ -29,7 +29,7 @@ def system_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
-def member_app(ctx: Context, folders: Sequence[Path], *, clock: Callable[[], int] = system_clock) -> Starlette:
+def member_app(ctx: Context, folders: Sequence[Path], clock: Callable[[], int] = system_clock) -> Starlette:
     """Everything a member sees of every society. `folders`: roots of templates, the first one that has a file wins.
 
     Raises jinja2.TemplateError when a template is broken.

@@ -27,14 +27,15 @@ class Pages:
         self._assets = assets
         common = [folder / "pages" for folder in folders]
         self._plain = _environment(common)
-        self._own = {
-            name: _environment([*(folder / "societies" / name / "pages" for folder in folders), *common])
-            for name in societies
-        }
+        self._own: dict[str, Environment] = {}
+        for name in societies:
+            own = [folder / "societies" / name / "pages" for folder in folders]
+            if any(folder.is_dir() for folder in own):
+                self._own[name] = _environment([*own, *common])
 
     def html(self, society: Society | None, name: str, facts: Mapping[str, Any]) -> str:
         """One page. `facts` is whatever the template names beside the frame's own facts."""
-        environment = self._own[society.id] if society is not None else self._plain
+        environment = self._own.get(society.id, self._plain) if society is not None else self._plain
         theme = self._assets.themes[society.id] if society is not None else None
         frame: dict[str, Any] = {
             "society": society,

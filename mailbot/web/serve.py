@@ -21,12 +21,15 @@ async def serve(
     app: ASGIApp,
     host: str,
     port: int,
+    stop: asyncio.Event | None = None,
     *,
     started: Callable[[int], None] | None = None,
     drain_seconds: int = 10,
     connections: int = 1000,
 ) -> None:
-    """Serves until cancelled, then lets running requests end for `drain_seconds`. Raises OSError if it cannot listen.
+    """Serves until `stop` is set or the task is cancelled, then lets running requests end for `drain_seconds`.
+
+    Raises OSError if it cannot listen.
 
     `started` is called with the real port once connections are taken; port 0 lets the system choose.
     """
@@ -50,9 +53,10 @@ async def serve(
         running = asyncio.ensure_future(server.serve(sockets=[listening]))
         if started is not None:
             started(listening.getsockname()[1])
+        waiting = asyncio.ensure_future((stop or asyncio.Event()).wait())
         try:
-            await asyncio.shield(running)
-        except asyncio.CancelledError:
+            await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
             server.should_exit = True
             await running
-            raise
