@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from mailbot.config.site import Site, split_endpoint
 from mailbot.config.society import Society
 from mailbot.mail.envelope import Purpose
 
 ENVIRONMENT_PREFIX = "MAILBOT_"
+FOLDER_VARIABLE = "MAILBOT_CONFIG"
+"""Names the folder itself, for the command line; no setting of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +91,14 @@ def load(folder: Path, environment: Mapping[str, str] | None = None) -> Settings
     """Reads the folder. Raises ConfigError."""
     environment = os.environ if environment is None else environment
     problems: list[Problem] = []
-    site_data = _toml(folder / "mailbot.toml", problems)
+    site_data = _toml(folder / "mailbot.toml", problems) or {}
     _overrides(site_data, environment, problems)
     site = _model(Site, site_data, folder / "mailbot.toml", problems)
     societies: dict[str, Society] = {}
     for file in sorted((folder / "societies").glob("*.toml")):
         data = _toml(file, problems)
+        if data is None:
+            continue
         if "id" in data:
             problems.append(Problem(str(file), "id", repr(data["id"]), "leave it out: the file's name is the id"))
         society = _model(Society, {**data, "id": file.stem}, file, problems)
@@ -110,7 +115,8 @@ def load(folder: Path, environment: Mapping[str, str] | None = None) -> Settings
     return Settings(folder.resolve(), site, societies, directory)
 
 
-def _toml(file: Path, problems: list[Problem]) -> dict[str, Any]:
+def _toml(file: Path, problems: list[Problem]) -> dict[str, Any] | None:
+    """The file's tables; None when it cannot be read, which is one problem and no source of others."""
     try:
         return tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
@@ -119,7 +125,7 @@ def _toml(file: Path, problems: list[Problem]) -> dict[str, Any]:
         problems.append(Problem(str(file), "-", f"byte {error.start}", "expected UTF-8"))
     except tomllib.TOMLDecodeError as error:
         problems.append(Problem(str(file), "-", "-", f"not TOML: {error}"))
-    return {}
+    return None
 
 
 def _overrides(data: dict[str, Any], environment: Mapping[str, str], problems: list[Problem]) -> None:
@@ -131,7 +137,7 @@ def _overrides(data: dict[str, Any], environment: Mapping[str, str], problems: l
         for key in field.annotation.model_fields
     }
     for name, text in environment.items():
-        if not name.startswith(ENVIRONMENT_PREFIX):
+        if not name.startswith(ENVIRONMENT_PREFIX) or name == FOLDER_VARIABLE:
             continue
         if name not in known:
             problems.append(Problem("environment", name, repr(text), "not a setting of mailbot.toml"))
@@ -153,15 +159,40 @@ def _model(model: type[M], data: dict[str, Any], file: Path, problems: list[Prob
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        for item in error.errors(include_url=False):
-            key = ".".join(str(part) for part in item["loc"]) or "-"
-            value = item["input"]
-            expected = item["msg"].removeprefix("Value error, ")
-            if item["type"] == "extra_forbidden":
-                expected = "unknown key; docs/configuration.md lists all"
-            shown = "-" if isinstance(value, dict) else repr(value)
-            problems.append(Problem(str(file), key, shown[:120], expected[:1].lower() + expected[1:]))
+        found = [_problem(item, file) for item in error.errors(include_url=False)]
+        problems.extend(problem for problem in found if problem)
         return None
+
+
+_EXPECTED = {
+    "extra_forbidden": "unknown key; docs/configuration.md lists all",
+    "missing": "needed",
+    "int_type": "expected a whole number",
+    "bool_type": "expected true or false",
+    "bool_parsing": "expected true or false",
+    "string_type": "expected text",
+    "path_type": "expected a path",
+    "tuple_type": "expected a list",
+    "dict_type": "expected a table",
+    "model_type": "expected a table",
+    "greater_than_equal": "expected at least {ge}",
+    "less_than_equal": "expected at most {le}",
+    "too_short": "expected at least {min_length}",
+    "literal_error": "expected {expected}",
+    "enum": "expected {expected}",
+    "string_pattern_mismatch": "expected what fits {pattern}",
+}
+"""Our words for pydantic's error types; its own for the rest."""
+
+
+def _problem(item: ErrorDetails, file: Path) -> Problem | None:
+    location, value, context = item["loc"], item["input"], item.get("ctx", {})
+    if item["type"] == "too_short" and value:  # its items are wrong, each with a problem of its own
+        return None
+    key = context.get("key") or ".".join(str(part) for part in location if part != "[key]") or "-"
+    shown = "-" if isinstance(value, dict | BaseModel) or location[-1:] == ("[key]",) else repr(value)
+    expected = _EXPECTED.get(item["type"], "").format(**context) or item["msg"].removeprefix("Value error, ")
+    return Problem(str(file), key, shown[:120], expected)
 
 
 def _directory(folder: Path, societies: Mapping[str, Society], problems: list[Problem]) -> Directory:

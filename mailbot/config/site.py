@@ -11,7 +11,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-PositiveInt = Annotated[int, Field(ge=1)]
+Int = Annotated[int, Field(strict=True)]
+"""No text, no `true`."""
+PositiveInt = Annotated[Int, Field(ge=1)]
 
 
 class Section(BaseModel):
@@ -41,7 +43,7 @@ class SiteSection(Section):
     data: Path = Path("../var")
     """Folder of the database, the key ring and the DKIM key (relative paths start at the configuration folder)."""
     database: str = ""
-    """SQLAlchemy URL; empty means SQLite in the data folder. `postgresql+psycopg://…` when one machine is not enough."""
+    """SQLAlchemy URL; empty means SQLite in the data folder. `postgresql+psycopg://…` where one machine is too few."""
     keys: Path = Path()
     """Key ring file, mode 0600; empty means keys.json in the data folder."""
     templates: Path = Path()
@@ -57,18 +59,26 @@ class SiteSection(Section):
 
 class SmtpSection(Section):
     listen: tuple[str, ...] = ("127.0.0.1:2525",)
+    """Where mail comes in: `host:port` each."""
     max_message_bytes: PositiveInt = 2 * 1024 * 1024
+    """Largest message; blank mails with a photo fit."""
     max_recipients: PositiveInt = 5
+    """Recipients of one message; a blank mail has one."""
     max_connections: PositiveInt = 500
+    """Connections at a time."""
     max_connections_per_network: PositiveInt = 50
+    """Connections at a time from one network (IPv4 /24, IPv6 /48)."""
     max_errors: PositiveInt = 5
+    """Refused commands after which a session is ended."""
     max_commands: PositiveInt = 20
     """Commands of one kind a session may send between two accepted mails."""
     command_timeout_seconds: PositiveInt = 60
+    """Longest silence between two commands."""
     greeting_timeout_seconds: PositiveInt = 15
+    """Longest wait for a first command."""
     session_seconds: PositiveInt = 180
     """A session ends this long after its start or its last accepted mail, whatever it does."""
-    min_bytes_per_second: int = 200
+    min_bytes_per_second: Annotated[Int, Field(ge=0)] = 200
     """A slower DATA is cut."""
     trusted_peers: tuple[str, ...] = ()
     """Addresses or networks (CIDR) exempt from the limits above: our own MTA, the load generator of the bench."""
@@ -77,7 +87,9 @@ class SmtpSection(Section):
     legacy_domains: tuple[str, ...] = ("docomo.ne.jp", "ezweb.ne.jp", "au.com")
     """Domains whose old addresses may have dots anywhere in the local part."""
     tls_certificate: Path = Path()
+    """Certificate chain (PEM) for STARTTLS; empty means STARTTLS is not offered."""
     tls_key: Path = Path()
+    """Its private key (PEM)."""
     batch: PositiveInt = 64
     """Mails committed in one transaction at the most."""
 
@@ -86,11 +98,14 @@ class SmtpSection(Section):
 
 class WebSection(Section):
     listen: str = "127.0.0.1:8080"
+    """Where the members' pages are served: `host:port`."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses whose X-Forwarded-For and X-Forwarded-Proto are believed."""
     idle_minutes: PositiveInt = 15
+    """A login ends after this much rest."""
     absolute_minutes: PositiveInt = 60
-    password_hash_memory_kib: Annotated[int, Field(ge=8)] = 19456
+    """A login ends this long after it began, whatever it does."""
+    password_hash_memory_kib: Annotated[Int, Field(ge=8)] = 19456
     """Memory of one argon2id hash (time cost 2, parallelism 1)."""
 
     _listen = field_validator("listen")(lambda cls, v: _endpoint(v))
@@ -98,6 +113,7 @@ class WebSection(Section):
 
 class OpsSection(Section):
     listen: str = "127.0.0.1:9090"
+    """Where the ops pages, metrics and health checks are served: `host:port`, never the members' port."""
     token_file: Path = Path()
     """File with the token the ops pages ask for; empty means ops.token in the data folder, made at the first start."""
 
@@ -108,7 +124,9 @@ class RelaySection(Section):
     url: str = "smtp://127.0.0.1:25"
     """Where mail goes out: `smtp://host:port`, or `capture:` which keeps it in memory (demo and tests)."""
     connections: PositiveInt = 8
+    """Connections kept to the relay at a time."""
     timeout_seconds: PositiveInt = 30
+    """Longest wait for one answer of the relay."""
 
     @field_validator("url")
     @classmethod
@@ -125,46 +143,61 @@ class CourierSection(Section):
     batch: PositiveInt = 50
     """Mails claimed at once."""
     poll_ms: PositiveInt = 1000
+    """How often the queue is looked at when nothing wakes the courier."""
     drain_seconds: PositiveInt = 10
     """How long a stopping robot waits for mails already on the wire."""
 
 
 class DkimSection(Section):
     selector: str = "mailbot1"
+    """DNS label of the public key: `<selector>._domainkey.<domain>`."""
     key: Path = Path()
     """RSA-2048 private key (PEM, mode 0600); empty means dkim.pem in the data folder, made at the first start."""
 
 
 class BudgetSection(Section):
-    """How many automatic answers are given (RFC 3834 section 2). One member's budget is refunded when a registration ends."""
+    """How many automatic answers are given (RFC 3834 section 2). A finished registration gives its address's back."""
 
     address_per_minute: PositiveInt = 1
+    """Answers to one address in a minute."""
     address_per_hour: PositiveInt = 3
+    """Answers to one address in an hour."""
     address_per_day: PositiveInt = 6
+    """Answers to one address in a day."""
     domain_per_hour: PositiveInt = 2000
-    """Raise it for carrier domains: most members of a society share three."""
+    """Answers to one mail domain in an hour. Raise it for carrier domains: most members share three."""
     network_per_hour: PositiveInt = 2000
+    """Answers to mail from one network in an hour."""
     society_per_hour_min: PositiveInt = 300
+    """Answers of one society in an hour, at least."""
     society_per_hour_percent: PositiveInt = 10
-    """A society's cap an hour: the larger of the minimum and this share of its not yet registered roster."""
+    """A society's cap an hour is the larger of the minimum and this share of its not yet registered roster."""
     link_failures_per_10_minutes: PositiveInt = 20
+    """Wrong or dead links from one network in ten minutes; further ones are answered 429."""
     web_requests_per_minute: PositiveInt = 120
     """Submitted forms from one network in a minute."""
     login_failures_per_hour: PositiveInt = 10
-    """Wrong passwords for one login ID, after which it pauses for half an hour."""
+    """Wrong passwords for one login ID from one network in an hour; then that pair pauses for half an hour."""
 
 
 class RetentionSection(Section):
     inbox_days: PositiveInt = 30
+    """Facts of incoming mails are kept this long."""
     outbox_days: PositiveInt = 90
+    """Settled mails and the relay's words about them are kept this long."""
     sessions_days: PositiveInt = 1
+    """Ended logins and registrations are kept this long after their end."""
     audit_days: PositiveInt = 365
+    """The audit record is kept this long."""
     links_days: PositiveInt = 30
+    """Links are kept this long after their end, so that a late click gets a page that explains."""
 
 
 class LogSection(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least important line that is written."""
     format: Literal["json", "text"] = "json"
+    """`json`: one object a line, for machines; `text`: for people."""
 
 
 class Site(Section):

@@ -1,7 +1,7 @@
 """Shape of `societies/<id>.toml`: everything in which one society differs from another, as data.
 
-The society's id is the file's name. Code never compares it: a sixth society with another mix of these rules works from a
-new file alone.
+The society's id is the file's name. Code never compares it: a sixth society with another mix of these rules works from
+a new file alone.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import re
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from mailbot.config.labels import DEFAULT_LABELS
-from mailbot.config.site import PositiveInt, Section
+from mailbot.config.site import Int, PositiveInt, Section
 
 ASCII_PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 _ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@(?:[a-z0-9-]{1,63}\.)+[a-z0-9-]{2,63}")
@@ -23,6 +24,12 @@ _FORMAT = re.compile(r"(digits|easy|letters):([4-9]|1[0-9]|2[0-4])")
 def _address(text: str) -> str:
     if not _ADDRESS.fullmatch(text):
         raise ValueError("expected a mail address such as touroku@example.jp, its domain in lower case")
+    return text
+
+
+def _label(text: str) -> str:
+    if text not in DEFAULT_LABELS:
+        raise ValueError("not a label; docs/configuration.md lists them")
     return text
 
 
@@ -74,18 +81,22 @@ class Addresses(Section):
 
 class HelpChannel(Section):
     kind: Literal["phone", "form", "mail"]
+    """How it is reached."""
     name: str
     """Who answers."""
     value: str
     """Phone number, URL or mail address."""
     hours: str | None = None
+    """When somebody answers."""
     cases: tuple[HelpCase, ...] = (HelpCase.ANY,)
+    """Which trouble it serves; a channel that names the case stands before those for any."""
     state: str | None = None
     """What the member should say or write, such as the symbol and number of the insurance card."""
 
 
 class Journey(Section):
     starts: tuple[Start, ...]
+    """How it may begin: a blank mail, the form that asks for an address, a page without any mail first, or staff."""
     steps: tuple[str, ...]
     """Names of steps, in order."""
     requires_address_on_file: bool = False
@@ -95,16 +106,21 @@ class Journey(Section):
 
 
 class Links(Section):
-    registration_minutes: Annotated[int, Field(ge=10, le=1440)] = 180
-    reissue_minutes: Annotated[int, Field(ge=10, le=1440)] = 180
-    address_proof_minutes: Annotated[int, Field(ge=10, le=1440)] = 180
+    registration_minutes: Annotated[Int, Field(ge=10, le=1440)] = 180
+    """Life of the link that answers a blank mail or a web entry."""
+    reissue_minutes: Annotated[Int, Field(ge=10, le=1440)] = 180
+    """Life of the link for a forgotten password."""
+    address_proof_minutes: Annotated[Int, Field(ge=10, le=1440)] = 180
+    """Life of the link that proves a new address."""
 
 
 class Temporary(Section):
     """The credentials on paper."""
 
     login_id: str = "digits:8"
-    password: str = "easy:10"
+    """Form of the printed login ID: `digits:N`, `easy:N` (no letters that look alike) or `letters:N`."""
+    password: str = "easy:10"  # noqa: S105  # a format, not a password
+    """Form of the printed temporary password."""
     lifetime_days: PositiveInt | None = None
     """No end unless set; they die at registration, on reprint or by staff."""
 
@@ -113,12 +129,16 @@ class Temporary(Section):
 
 class DigitFree(Section):
     length: PositiveInt
+    """Length of the IDs this is about."""
     positions: tuple[PositiveInt, ...]
+    """Places without a digit, counted from 1."""
 
 
 class LoginIdRule(Section):
     min_length: PositiveInt = 4
-    max_length: Annotated[int, Field(ge=4, le=64)] = 40
+    """Shortest login ID a member may choose."""
+    max_length: Annotated[Int, Field(ge=4, le=64)] = 40
+    """Longest login ID a member may choose."""
     allowed_characters: str | None = None
     """Punctuation allowed beside a-z A-Z 0-9; all printable ASCII when absent."""
     digit_free: DigitFree | None = None
@@ -128,13 +148,16 @@ class LoginIdRule(Section):
 
 
 class PasswordRule(Section):
-    min_length: Annotated[int, Field(ge=8, le=64)] = 12
-    max_length: Annotated[int, Field(ge=16, le=256)] = 128
+    min_length: Annotated[Int, Field(ge=8, le=64)] = 12
+    """Shortest password a member may choose."""
+    max_length: Annotated[Int, Field(ge=16, le=256)] = 128
+    """Longest password a member may choose."""
     require: tuple[Literal["lower", "upper", "digit", "symbol"], ...] = ()
     """Classes that must occur. Off by default: NIST SP 800-63B advises against such rules."""
     allowed_characters: str | None = None
     """Punctuation allowed beside a-z A-Z 0-9; when absent, everything printable, Japanese included."""
     expires_days: PositiveInt | None = None
+    """Days a password lives; for ever when absent."""
     remind_days: tuple[PositiveInt, ...] = (30, 14)
     """Days before the end at which a reminder mail goes out."""
 
@@ -144,14 +167,19 @@ class PasswordRule(Section):
 
 
 class Choice(Section):
-    id: Annotated[str, Field(pattern=r"[a-z][a-z0-9-]{0,31}")]
+    id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+    """Key in the database and the form."""
     label: str
+    """What the page says."""
     default: bool = False
+    """Chosen until the member says otherwise."""
 
 
 class Profile(Section):
-    addresses: Annotated[int, Field(ge=1, le=3)] = 3
+    addresses: Annotated[Int, Field(ge=1, le=3)] = 3
+    """Mail addresses a member may have."""
     nickname_required: bool = True
+    """A nickname must be given."""
     wanted: tuple[Choice, ...] = ()
     """Mails a member may want."""
     disclosure: tuple[Choice, ...] = ()
@@ -159,6 +187,7 @@ class Profile(Section):
     household: bool = False
     """List the household's members by nickname beside the profile."""
     advice: tuple[str, ...] = ()
+    """Sentences of advice beside the profile."""
 
 
 class Reissue(Section):
@@ -175,7 +204,9 @@ class Reissue(Section):
 
 class Question(Section):
     question: str
+    """What members ask."""
     answer: str
+    """What they are told."""
 
 
 class Pages(Section):
@@ -184,6 +215,7 @@ class Pages(Section):
     key_colours: tuple[str, str, str] = ("#0017c1", "#00118f", "#000060")
     """Button, hover and pressed; white text on them must keep a contrast of 4.5."""
     entry_text: str | None = None
+    """Words above the form that asks for an address."""
     questions: tuple[Question, ...] = ()
     """Frequent questions of the help page."""
     direct_login_text: str | None = None
@@ -210,12 +242,18 @@ def contrast_on_white(colour: str) -> float:
 class Society(Section):
     """One society. `id` comes from the file's name."""
 
-    id: Annotated[str, Field(pattern=r"[a-z][a-z0-9-]{1,30}")]
+    id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,30}$")]
+    """The file's name: 2 to 31 of a-z, 0-9 and '-', a letter first. It stands in every URL and every key."""
     name: str
+    """The society's full name, as members know it."""
     service: str = "健保マイポータル"
+    """Name of the service the members register for."""
     addresses: Addresses
+    """The society's own mail addresses; a domain may be shared, an address not."""
     help: Annotated[tuple[HelpChannel, ...], Field(min_length=1)]
+    """Who helps members: at least one channel."""
     journeys: Annotated[dict[str, Journey], Field(min_length=1)]
+    """The ways to register, by a name of your own: at least one."""
     links: Links = Links()
     temporary: Temporary = Temporary()
     login_id: LoginIdRule = LoginIdRule()
@@ -227,18 +265,19 @@ class Society(Section):
     """Login ends on the day the roster says the member left."""
     purge_left_days: PositiveInt | None = None
     """Days after which members who left are deleted; never when absent."""
-    labels: dict[str, str] = Field(default_factory=dict)
+    labels: dict[Annotated[str, AfterValidator(_label)], str] = Field(default_factory=dict)
+    """Words of field labels and buttons, where they differ from the default."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Society:
         mail_starts = [name for name, j in self.journeys.items() if Start.BLANK_MAIL in j.starts]
         if mail_starts and not self.addresses.registration:
-            raise ValueError(f"journeys.{mail_starts[0]} starts with a blank mail: addresses.registration is needed")
-        unknown = sorted(set(self.labels) - set(DEFAULT_LABELS))
-        if unknown:
-            raise ValueError(f"labels.{unknown[0]} is not a label; docs/configuration.md lists them")
+            facts = {"key": "addresses.registration", "journey": mail_starts[0]}
+            raise PydanticCustomError("address_needed", "needed: journeys.{journey} starts with a blank mail", facts)
         if self.temporary.password == self.temporary.login_id and self.temporary.password.endswith((":4", ":5")):
-            raise ValueError("temporary.password is too short to guess-proof")
+            raise PydanticCustomError(
+                "guessable", "too short beside so short a login ID", {"key": "temporary.password"}
+            )
         return self
 
     def label(self, key: str) -> str:
