@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
-from mailbot.delivery import lease, outbox, policy
+from mailbot.delivery import outbox, policy
 from mailbot.delivery.desk import OUTAGES, Desk, FactsHook, Fault, Ready, Renderer, Signing
 from mailbot.delivery.mails import ClaimedMail, Expired, Held, PutBack, Result, Settlement
 from mailbot.delivery.policy import MailState
@@ -33,8 +32,6 @@ from mailbot.store.alarms import raise_alarm
 from mailbot.telemetry import SECONDS, emit
 
 SIGNING_THREADS = 2
-TIMETABLE_SECONDS = 20
-TIMETABLE_LEASE_MS = 60_000
 SLOW_DOMAIN_MS = 60_000
 """How long a domain that asked for less is left alone."""
 LONGEST_PAUSE_MS = 30_000
@@ -45,13 +42,17 @@ _AGE = SECONDS.labels("outbox")
 
 @dataclass(frozen=True)
 class Hooks:
-    """What registration does on the way out. `facts` answers in order; `settled` runs in the settling transaction."""
+    """What registration does on the way out.
+
+    `facts` answers in order, `settled` runs in the settling transaction; `due` shares its work among all couriers and
+    says how many mails it queued.
+    """
 
     facts: FactsHook = mailfacts.mail_facts
     settled: Callable[[Context, AsyncConnection, Sequence[tuple[ClaimedMail, MailState]], int], Awaitable[None]] = (
         mailfacts.mail_settled
     )
-    due: Callable[[Context, AsyncConnection, int], Awaitable[object]] = timetable.due
+    due: Callable[[Context, AsyncConnection, int], Awaitable[int]] = timetable.due
 
 
 class Courier:
@@ -73,7 +74,6 @@ class Courier:
         self._now = now
         self._hooks = hooks or Hooks()
         self._section = ctx.settings.site.courier
-        self._name = secrets.token_hex(8)
         self._wake = ctx.store.waker("outbox")
         self._ready: asyncio.PriorityQueue[tuple[int, int, Ready]] = asyncio.PriorityQueue()
         self._done: list[Settlement] = []
@@ -290,19 +290,13 @@ class Courier:
     async def _keep_timetable(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             try:
-                await self._tick()
+                async with self._ctx.store.begin() as tx:
+                    queued = await self._hooks.due(self._ctx, tx, self._now())
+                if queued:
+                    self._ctx.store.wake("outbox")
             except Exception as error:
                 emit("courier.error", reason="timetable", error=error)
-            await _nap(stop, TIMETABLE_SECONDS)
-
-    async def _tick(self) -> None:
-        store, now = self._ctx.store, self._now()
-        async with store.begin() as tx:
-            mine = await lease.take(tx, "timetable", self._name, now, TIMETABLE_LEASE_MS)
-        if mine:
-            async with store.begin() as tx:
-                await self._hooks.due(self._ctx, tx, now)
-            store.wake("outbox")
+            await _nap(stop, self._section.poll_ms / 1000)
 
 
 async def _nap(stop: asyncio.Event, seconds: float) -> None:

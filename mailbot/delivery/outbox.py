@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, case, func, literal_column, select, tuple_, update
@@ -174,6 +174,14 @@ _SETTLED = select(outbox.c.society, outbox.c.id, outbox.c.attempts, outbox.c.sta
 )
 
 
+_AGAIN = frozenset({OutcomeKind.DEFERRED, OutcomeKind.UNKNOWN})
+_TRIED = (
+    select(attempt.c.society, attempt.c.outbox_id, func.count())
+    .where(tuple_(attempt.c.society, attempt.c.outbox_id).in_(bindparam("keys", expanding=True)))
+    .group_by(attempt.c.society, attempt.c.outbox_id)
+)
+
+
 async def settle(
     tx: AsyncConnection, settlements: Sequence[Settlement], now: int
 ) -> list[tuple[ClaimedMail, MailState]]:
@@ -185,7 +193,8 @@ async def settle(
     unique = {(one.mail.society, one.mail.id): one for one in settlements}
     if not unique:
         return []
-    rows = {key: _resolve(one.mail, one.outcome, now) for key, one in sorted(unique.items())}
+    tries = await _tries(tx, unique)
+    rows = {key: _resolve(one.mail, one.outcome, tries.get(key, 0) + 1, now) for key, one in sorted(unique.items())}
     changed = await tx.execute(
         _SETTLE, [{"s": key[0], "i": key[1], "n": unique[key].mail.attempts, **row} for key, row in rows.items()]
     )
@@ -216,7 +225,20 @@ def _attempt(settlement: Settlement, now: int) -> dict[str, Any]:
     }
 
 
-def _resolve(mail: ClaimedMail, outcome: Result, now: int) -> dict[str, Any]:
+async def _tries(tx: AsyncConnection, settlements: Mapping[tuple[str, int], Settlement]) -> dict[tuple[str, int], int]:
+    """How often mails that are put off now were refused before: claims that came to nothing lengthen no wait."""
+    keys = [
+        key
+        for key, one in settlements.items()
+        if one.mail.attempts > 1 and isinstance(one.outcome, Outcome) and one.outcome.kind in _AGAIN
+    ]
+    if not keys:
+        return {}
+    found = await tx.execute(_TRIED, {"keys": keys})
+    return {(row[0], row[1]): row[2] for row in found}
+
+
+def _resolve(mail: ClaimedMail, outcome: Result, tries: int, now: int) -> dict[str, Any]:
     """The columns that a settlement changes."""
     match outcome:
         case Outcome(kind=OutcomeKind.DELIVERED):
@@ -229,7 +251,7 @@ def _resolve(mail: ClaimedMail, outcome: Result, now: int) -> dict[str, Any]:
         case Outcome(kind=kind):
             unconfirmed = mail.unconfirmed or kind is OutcomeKind.UNKNOWN
             factor = random.uniform(1 - policy.SPREAD, 1 + policy.SPREAD)
-            at = policy.next_attempt_at(mail.lane, mail.attempts, mail.created_at, mail.deadline_at, now, factor)
+            at = policy.next_attempt_at(mail.lane, tries, mail.created_at, mail.deadline_at, now, factor)
             if at is None:
                 return _end(MailState.EXPIRED, UNCONFIRMED if unconfirmed else "deadline", now)
             return _again(at, UNCONFIRMED if unconfirmed else None)

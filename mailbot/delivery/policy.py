@@ -44,19 +44,17 @@ SPREAD = 0.2
 MAX_AGE_MS = 48 * 60 * MINUTE_MS
 """A mail without a deadline is given up this long after it was queued."""
 
-MAX_MARGIN_MS = 30 * MINUTE_MS
-
 
 def attempt_ms(lane: int) -> int:
     """Longest time of one attempt in this lane."""
     return PIN_ATTEMPT_MS if lane == Lane.PIN else ATTEMPT_MS
 
 
-def wait_ms(lane: int, attempts: int) -> int:
-    """Wait after the attempt of this number (from 1), before the spread. RFC 5321 section 4.5.4.1 asks for 30 minutes
+def wait_ms(lane: int, tries: int) -> int:
+    """Wait after the try of this number (from 1), before the spread. RFC 5321 section 4.5.4.1 asks for 30 minutes
     unless there is a reason; ours is a member who waits for a link that dies."""
     waits = _PIN_WAITS_MS if lane == Lane.PIN else _WAITS_MS
-    return waits[min(attempts, len(waits)) - 1]
+    return waits[min(tries, len(waits)) - 1]
 
 
 def last_moment(created_at: int, deadline_at: int | None) -> int:
@@ -65,26 +63,15 @@ def last_moment(created_at: int, deadline_at: int | None) -> int:
 
 
 def next_attempt_at(
-    lane: int, attempts: int, created_at: int, deadline_at: int | None, now: int, factor: float
+    lane: int, tries: int, created_at: int, deadline_at: int | None, now: int, factor: float
 ) -> int | None:
     """When a mail that was put off is tried again, or None when that would be too late.
 
     `factor` is the spread, 1 ± SPREAD. A long wait that would miss the end is cut to one last try before it.
     """
     end = last_moment(created_at, deadline_at)
-    at = now + round(wait_ms(lane, attempts) * factor)
+    at = now + round(wait_ms(lane, tries) * factor)
     last_try = end - attempt_ms(lane)
     if at > last_try >= now + round(wait_ms(lane, 1) * factor):
         at = last_try
     return at if at < end else None
-
-
-def deadline(now: int, expires_at: int) -> int:
-    """Deadline of a mail whose secret lives until `expires_at`: the member keeps a quarter of its life, at most 30
-    minutes. A PIN keeps 40 % of its life, see `pin_deadline`."""
-    return expires_at - min(MAX_MARGIN_MS, (expires_at - now) // 4)
-
-
-def pin_deadline(now: int, expires_at: int) -> int:
-    """Deadline of a PIN mail: at 60 % of the PIN's life."""
-    return now + (expires_at - now) * 6 // 10

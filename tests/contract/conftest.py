@@ -8,6 +8,7 @@ import pytest
 
 from mailbot.store import Store, open_store
 from mailbot.store.tables import metadata
+from tests.support.factory import World, world
 from tests.support.postgres import Postgres
 
 
@@ -35,3 +36,11 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     yield opened
     await opened.close()
     await asyncio.to_thread(server.drop, name)
+
+
+@pytest.fixture
+async def here(store: Store, tmp_path: Path) -> AsyncIterator[World]:
+    """The shipped societies, with nobody on their rosters yet."""
+    made = world(store, tmp_path)
+    yield made
+    await made.ctx.passwords.close()

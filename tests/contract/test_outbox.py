@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy import select
 
-from mailbot.delivery import lease, outbox, policy
+from mailbot.delivery import outbox, policy
 from mailbot.delivery.mails import Cancelled, ClaimedMail, Expired, Held, PutBack, Result, Settlement
 from mailbot.delivery.outbox import Lane, MailState, NewMail
 from mailbot.mail.status import Outcome, OutcomeKind, Status
@@ -202,6 +202,17 @@ async def test_a_mail_put_off_waits_longer_each_time(store: Store, lane: Lane, w
         now = due
 
 
+async def test_claims_that_came_to_nothing_lengthen_no_wait(store: Store) -> None:
+    (mail_id,) = await put(store, [mail()])
+    for _ in range(5):
+        (claimed,) = await claim(store)
+        await settle(store, claimed, PutBack(NOW))
+    (claimed,) = await claim(store)
+    assert claimed.attempts == 6
+    await settle(store, claimed, DEFERRED)
+    assert (await row(store, mail_id))[2] <= NOW + 72_000
+
+
 async def test_mails_put_off_together_come_back_apart(store: Store) -> None:
     await put(store, [mail(n) for n in range(20)])
     claimed = await claim(store)
@@ -277,12 +288,3 @@ async def test_lists_and_counts(store: Store) -> None:
     assert recipients == ["member4"]
     assert [r.society for r in found] == ["two"]
     assert nothing is None
-
-
-async def test_one_holder_at_a_time(store: Store) -> None:
-    async with store.begin() as tx:
-        assert await lease.take(tx, "timetable", "a", NOW, 100)
-        assert await lease.take(tx, "timetable", "a", NOW + 50, 100)
-        assert not await lease.take(tx, "timetable", "b", NOW + 149, 100)
-        assert await lease.take(tx, "timetable", "b", NOW + 150, 100)
-        assert not await lease.take(tx, "timetable", "a", NOW + 151, 100)

@@ -43,16 +43,6 @@ def test_a_mail_without_deadline_grows_too_old() -> None:
     assert policy.next_attempt_at(Lane.COMPLETION, 1, created, None, NOW, 1.0) is None
 
 
-@pytest.mark.parametrize(("life", "margin"), [(180, 30), (60, 15), (10, 2.5)])
-def test_the_member_keeps_a_part_of_the_secrets_life(life: int, margin: float) -> None:
-    expires = NOW + life * MINUTE
-    assert policy.deadline(NOW, expires) == expires - int(margin * MINUTE)
-
-
-def test_a_pin_goes_out_in_the_first_part_of_its_life() -> None:
-    assert policy.pin_deadline(NOW, NOW + 10 * MINUTE) == NOW + 6 * MINUTE
-
-
 @pytest.mark.parametrize("mail_id", [1, 31, 2**40 + 7, 2**63 - 1])
 def test_a_message_id_names_its_row(mail_id: int) -> None:
     text = message_id(mail_id, "mail.example")

@@ -1,0 +1,442 @@
+"""The courier on SQLite and PostgreSQL, with stub letters and a relay that does what the test says."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mailbot.config import HelpChannel, Journey, Settings, Site, Society
+from mailbot.config.load import Directory
+from mailbot.config.site import CourierSection, RelaySection
+from mailbot.config.society import Addresses
+from mailbot.delivery import outbox, policy
+from mailbot.delivery.courier import SLOW_DOMAIN_MS, Courier, Hooks
+from mailbot.delivery.mails import Cancelled, ClaimedMail
+from mailbot.delivery.outbox import Lane, MailState, NewMail
+from mailbot.mail.address import Address
+from mailbot.mail.status import Effect, Outcome, OutcomeKind, Status
+from mailbot.registration.context import Context
+from mailbot.store import Store
+from mailbot.store.alarms import alarms
+from mailbot.store.tables import attempt
+from mailbot.store.tables import outbox as table
+
+NOW = 1_800_000_000_000
+DELIVERED = Outcome(OutcomeKind.DELIVERED, Status(250, "2.0.0", "ok"), "stub")
+DEFERRED = Outcome(OutcomeKind.DEFERRED, Status(451, "4.3.0", "later"), "stub")
+SLOWER = Outcome(OutcomeKind.DEFERRED, Status(421, "4.7.0", "slower"), "stub", Effect.SLOW_DOMAIN)
+POLICY = Outcome(OutcomeKind.FAILED, Status(550, "5.7.26", "no: a1@x.jp"), "stub", Effect.POLICY)
+DOWN = Outcome(OutcomeKind.DEFERRED, Status(451, "4.4.2", "(refused)"), "stub", Effect.OUR_FAULT)
+
+Facts = dict[str, str | int]
+
+
+@dataclass
+class Clock:
+    ms: int = NOW
+
+    def now(self) -> int:
+        return self.ms
+
+
+@dataclass
+class StubRelay:
+    """Answers by `rule`; while `gate` is closed, mails stay on the wire."""
+
+    rule: Callable[[Address], Outcome] = lambda _: DELIVERED
+    sent: list[tuple[str, str, bytes]] = field(default_factory=list)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    begun: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    async def send(
+        self, sender: str, recipient: Address, message: bytes, *, seconds: float, deadline_ms: int | None = None
+    ) -> Outcome:
+        self.begun.append(recipient.text)
+        await self.gate.wait()
+        outcome = self.rule(recipient)
+        if outcome is DELIVERED:
+            self.sent.append((sender, recipient.text, message))
+        return outcome
+
+    async def close(self) -> None: ...
+
+
+class StubLetters:
+    def render(self, society_id: str, letter: str, facts: Any, **more: Any) -> bytes:
+        if letter == "broken":
+            raise KeyError("url")
+        return f"{society_id}|{letter}|{facts['url']}|{more['message_id']}|{more['date_ms']}\r\n".encode()
+
+
+class StubSigner:
+    def sign(self, message: bytes, now: int | None = None) -> bytes:
+        return b"signed|" + message
+
+
+@dataclass
+class Registration:
+    """What registration would do; each test bends one of the functions."""
+
+    refuse: Callable[[ClaimedMail], Exception | None] = lambda _: None
+    settled_refuse: Callable[[ClaimedMail], Exception | None] = lambda _: None
+    settled: list[tuple[int, MailState]] = field(default_factory=list)
+    due_answers: list[int | Exception] = field(default_factory=list)
+    due_calls: int = 0
+
+    async def facts(
+        self, ctx: Context, tx: AsyncConnection, mails: Sequence[ClaimedMail], now: int
+    ) -> list[Facts | Cancelled]:
+        found: list[Facts | Cancelled] = []
+        for mail in mails:
+            if (error := self.refuse(mail)) is not None:
+                raise error
+            found.append(Cancelled("member-gone") if mail.letter == "gone" else {"url": f"u{mail.link_id}"})
+        return found
+
+    async def on_settled(
+        self, ctx: Context, tx: AsyncConnection, settled: Sequence[tuple[ClaimedMail, MailState]], now: int
+    ) -> None:
+        for mail, _ in settled:
+            if (error := self.settled_refuse(mail)) is not None:
+                raise error
+        self.settled += [(mail.id, state) for mail, state in settled]
+
+    async def due(self, ctx: Context, tx: AsyncConnection, now: int) -> int:
+        self.due_calls += 1
+        answer = self.due_answers.pop(0) if self.due_answers else 0
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def society(name: str) -> Society:
+    return Society(
+        id=name,
+        name=name,
+        addresses=Addresses(robot=f"robot@{name}.jp", bounce=f"bounce@{name}.jp"),
+        help=(HelpChannel(kind="phone", name="窓口", value="03-0000-0000"),),
+        journeys={"page": Journey(starts=("page",), steps=("credentials",))},
+    )
+
+
+@dataclass
+class Post:
+    """A courier and everything around it."""
+
+    store: Store
+    clock: Clock = field(default_factory=Clock)
+    relay: StubRelay = field(default_factory=StubRelay)
+    registration: Registration = field(default_factory=Registration)
+    connections: int = 4
+    batch: int = 20
+    poll_ms: int = 20
+    drain_seconds: int = 5
+
+    def courier(self) -> Courier:
+        site = Site(
+            relay=RelaySection(connections=self.connections),
+            courier=CourierSection(batch=self.batch, poll_ms=self.poll_ms, drain_seconds=self.drain_seconds),
+        )
+        societies = {name: society(name) for name in ("one", "two")}
+        settings = Settings(Path(), site, societies, Directory({}, frozenset()))
+        ctx = Context(settings, cast(Any, None), cast(Any, None), self.store)
+        signers = {name: StubSigner() for name in societies}
+        hooks = Hooks(self.registration.facts, self.registration.on_settled, self.registration.due)
+        return Courier(ctx, StubLetters(), signers, self.relay, self.clock.now, hooks)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[asyncio.Event]:
+        stop = asyncio.Event()
+        task = asyncio.create_task(self.courier().run(stop))
+        try:
+            yield stop
+        finally:
+            stop.set()
+            await asyncio.wait_for(task, 20)
+
+    async def put(self, *mails: NewMail) -> list[int]:
+        async with self.store.begin() as tx:
+            ids = await outbox.put(tx, mails, self.clock.ms, "mail.example")
+        self.store.wake("outbox")
+        return [mail_id for mail_id in ids if mail_id is not None]
+
+    async def states(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        async with self.store.read() as tx:
+            for state in (await tx.execute(select(table.c.state))).scalars():
+                counts[state] = counts.get(state, 0) + 1
+        return counts
+
+    async def until(self, **wanted: int) -> None:
+        """Returns once the outbox holds so many rows of each state."""
+        states: dict[str, int] = {}
+        try:
+            async with asyncio.timeout(20):
+                while (states := await self.states()) != wanted:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise AssertionError(f"{states}, not {wanted}") from None
+
+    async def alarms(self) -> set[tuple[str, str]]:
+        async with self.store.read() as tx:
+            return {(row.society, row.kind) for row in await alarms(tx)}
+
+    async def words(self) -> list[tuple[int, str]]:
+        async with self.store.read() as tx:
+            rows = await tx.execute(select(attempt.c.number, attempt.c.relay_reply).order_by(attempt.c.number))
+            return [(row[0], row[1]) for row in rows]
+
+
+def mail(
+    number: int = 1, name: str = "one", lane: Lane = Lane.LINK, letter: str = "invitation", **more: Any
+) -> NewMail:
+    return NewMail(name, letter, lane, f"a{number}@x.jp", link_id=number, **more)
+
+
+async def wait_for(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def test_every_mail_goes_out_once(store: Store) -> None:
+    post = Post(store)
+    ids = await post.put(*(mail(n, "one" if n % 2 else "two") for n in range(150)))
+    async with post.running():
+        await post.until(delivered=150)
+    assert sorted(recipient for _, recipient, _ in post.relay.sent) == sorted(f"a{n}@x.jp" for n in range(150))
+    assert sorted(post.registration.settled) == sorted((mail_id, MailState.DELIVERED) for mail_id in ids)
+    async with store.read() as tx:
+        found, attempts = await outbox.show(tx, ids[0]) or (None, [])
+    assert found is not None
+    wanted = f"signed|two|invitation|u0|{found.message_id}|{NOW}\r\n".encode()
+    assert ("bounce@two.jp", "a0@x.jp", wanted) in post.relay.sent
+    assert [(row.number, row.outcome) for row in attempts] == [(1, "delivered")]
+
+
+async def test_two_couriers_share_the_work(store: Store) -> None:
+    post = Post(store)
+    await post.put(*(mail(n) for n in range(100)))
+    async with post.running(), post.running():
+        await post.until(delivered=100)
+    assert len(post.relay.sent) == len({recipient for _, recipient, _ in post.relay.sent}) == 100
+
+
+async def test_a_wake_is_heeded_between_polls(store: Store) -> None:
+    post = Post(store, poll_ms=60_000)
+    async with post.running():
+        await wait_for(lambda: post.registration.due_calls > 0)
+        await asyncio.sleep(0.1)
+        await post.put(mail())
+        await post.until(delivered=1)
+
+
+async def test_a_mail_that_cannot_be_rendered_is_held_once(store: Store) -> None:
+    post = Post(store)
+    await post.put(mail(1), mail(2, letter="broken"), mail(3, "gone-society"), mail(4, letter="gone"), mail(5))
+    async with post.running():
+        await post.until(delivered=2, held=1, cancelled=2)
+        post.clock.ms += 3_600_000
+        await asyncio.sleep(0.1)
+        await post.until(delivered=2, held=1, cancelled=2)
+    assert await post.alarms() == {("one", "render-error")}
+
+
+async def test_one_mail_without_facts_does_not_harm_its_batch(store: Store) -> None:
+    post = Post(store)
+    post.registration.refuse = lambda mail: ValueError("sealed with another key") if mail.link_id == 3 else None
+    await post.put(*(mail(n) for n in range(6)))
+    async with post.running():
+        await post.until(delivered=5, held=1)
+    assert await post.alarms() == {("one", "facts-error")}
+
+
+async def test_facts_wait_for_an_absent_database(store: Store) -> None:
+    post = Post(store)
+    away = [OperationalError("SELECT", {}, Exception("away"))]
+    post.registration.refuse = lambda _: away.pop() if away else None
+    await post.put(*(mail(n) for n in range(4)))
+    async with post.running():
+        await wait_for(lambda: not away)
+        await asyncio.sleep(0.1)
+        assert post.relay.sent == []
+        post.clock.ms += 5000
+        await post.until(delivered=4)
+
+
+async def test_an_outage_while_settling_sends_nothing_twice(store: Store) -> None:
+    post = Post(store)
+    away = [OperationalError("UPDATE", {}, Exception("away")) for _ in range(2)]
+    post.registration.settled_refuse = lambda _: away.pop() if away else None
+    await post.put(*(mail(n) for n in range(30)))
+    async with post.running():
+        await post.until(delivered=30)
+    assert away == []
+    assert len(post.relay.sent) == 30
+
+
+async def test_a_fault_after_sending_settles_the_mail_all_the_same(store: Store) -> None:
+    post = Post(store)
+    post.registration.settled_refuse = lambda mail: KeyError("x") if mail.link_id == 7 else None
+    await post.put(*(mail(n) for n in range(30)))
+    async with post.running():
+        await post.until(delivered=30)
+    assert len(post.relay.sent) == 30
+    assert len(post.registration.settled) == 29
+    assert await post.alarms() == {("one", "settled-hook")}
+
+
+async def test_a_mail_past_its_end_is_never_sent(store: Store) -> None:
+    post = Post(store)
+    await post.put(mail(1, deadline_at=NOW), mail(2, deadline_at=NOW + 1))
+    async with post.running():
+        await post.until(expired=1, delivered=1)
+    assert post.relay.begun == ["a2@x.jp"]
+
+
+async def test_urgent_mails_overtake(store: Store) -> None:
+    post = Post(store, connections=1)
+    post.relay.gate.clear()
+    await post.put(*(mail(n, lane=Lane.BULK) for n in range(5)))
+    async with post.running():
+        await wait_for(lambda: len(post.relay.begun) == 1)
+        await post.put(mail(9, lane=Lane.PIN))
+        await asyncio.sleep(0.2)
+        post.relay.gate.set()
+        await post.until(delivered=6)
+    assert post.relay.begun[1] == "a9@x.jp"
+
+
+async def test_a_lease_too_short_for_an_attempt_goes_back_unsent(store: Store) -> None:
+    post = Post(store, connections=1)
+    post.relay.gate.clear()
+    await post.put(mail(1), mail(2))
+    async with post.running():
+        await wait_for(lambda: len(post.relay.begun) == 1)
+        await asyncio.sleep(0.1)
+        post.clock.ms += policy.LEASE_SLACK_MS + 1
+        post.relay.gate.set()
+        await post.until(delivered=2)
+    assert [number for number, _ in await post.words()] == [1, 2]
+
+
+async def test_a_relay_that_takes_nothing_costs_few_attempts(store: Store) -> None:
+    post = Post(store, connections=1)
+    post.relay.rule = lambda _: DOWN
+    await post.put(*(mail(n) for n in range(40)))
+    async with post.running():
+        await wait_for(lambda: len(post.relay.begun) == 1)
+        await asyncio.sleep(0.2)
+        assert len(post.relay.begun) == 1
+        post.clock.ms += 1500  # one mail looks whether the relay is back
+        await wait_for(lambda: len(post.relay.begun) == 2)
+        await asyncio.sleep(0.2)
+        assert len(post.relay.begun) == 2
+        assert await post.states() == {"queued": 40}
+        post.relay.rule = lambda _: DELIVERED
+        post.clock.ms += 80_000  # two mails wait for their second try, the others go at once
+        await post.until(delivered=40)
+    assert await post.alarms() == {("", "relay")}
+
+
+async def test_a_domain_that_wants_less_is_left_alone_and_others_are_not(store: Store) -> None:
+    post = Post(store, connections=1)
+    answers = [SLOWER]
+    post.relay.rule = lambda to: answers.pop() if answers and to.domain == "x.jp" else DELIVERED
+    await post.put(*(mail(n) for n in range(5)), NewMail("one", "invitation", Lane.BULK, "b@y.jp"))
+    async with post.running():
+        await post.until(queued=5, delivered=1)
+        post.clock.ms += SLOW_DOMAIN_MS * 2
+        await post.until(delivered=6)
+
+
+async def test_refused_content_is_an_alarm_without_names(store: Store) -> None:
+    post = Post(store)
+    post.relay.rule = lambda _: POLICY
+    await post.put(mail())
+    async with post.running():
+        await post.until(failed=1)
+    async with store.read() as tx:
+        (row,) = await alarms(tx)
+    assert (row.society, row.kind, row.text) == ("one", "mail-policy", "x.jp refuses our mail: 550 5.7.26")
+
+
+async def test_a_relay_that_breaks_its_word_holds_the_mail(store: Store) -> None:
+    post = Post(store)
+
+    def refuse(_: Address) -> Outcome:
+        raise ValueError("bare LF")
+
+    post.relay.rule = refuse
+    await post.put(mail())
+    async with post.running():
+        await post.until(held=1)
+    assert await post.alarms() == {("one", "send-error")}
+
+
+async def test_a_mail_put_off_is_tried_again_with_the_same_message_id(store: Store) -> None:
+    post = Post(store)
+    post.relay.rule = lambda _: DEFERRED
+    (mail_id,) = await post.put(mail())
+    async with post.running():
+        await wait_for(lambda: len(post.relay.begun) == 1)
+        async with asyncio.timeout(20):
+            while not await post.words():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        post.relay.rule = lambda _: DELIVERED
+        post.clock.ms += 80_000
+        await post.until(delivered=1)
+    async with store.read() as tx:
+        found = await outbox.show(tx, mail_id)
+    assert found is not None
+    assert found[0].message_id.encode() in post.relay.sent[0][2]
+    assert await post.words() == [(1, "stub: 451 4.3.0 later"), (2, "stub: 250 2.0.0 ok")]
+
+
+async def test_stopping_waits_for_the_wire_and_gives_back_the_rest(store: Store) -> None:
+    post = Post(store, connections=2)
+    post.relay.gate.clear()
+    await post.put(*(mail(n) for n in range(12)))
+    async with post.running() as stop:
+        await wait_for(lambda: len(post.relay.begun) == 2)
+        await asyncio.sleep(0.1)
+        stop.set()
+        await asyncio.sleep(0.1)
+        post.relay.gate.set()
+    assert await post.states() == {"delivered": 2, "queued": 10}
+    async with store.begin() as tx:  # they are due at once
+        again = await outbox.claim(tx, NOW, 50)
+    assert [found.attempts for found in again] == [2] * 10
+
+
+async def test_a_courier_that_dies_on_the_wire_is_followed_by_another(store: Store) -> None:
+    post = Post(store, drain_seconds=1)
+    post.relay.gate.clear()
+    await post.put(mail())
+    async with post.running():
+        await wait_for(lambda: len(post.relay.begun) == 1)
+    assert await post.states() == {"queued": 1}  # its lease still runs
+    async with post.running():
+        await asyncio.sleep(0.1)
+        assert len(post.relay.begun) == 1
+        post.relay.gate.set()
+        post.clock.ms += policy.ATTEMPT_MS + policy.LEASE_SLACK_MS
+        await post.until(delivered=1)
+    assert len(post.relay.sent) == 1
+    assert await post.words() == [(2, "stub: 250 2.0.0 ok")]
+
+
+async def test_the_timetable_goes_on_after_a_fault(store: Store) -> None:
+    post = Post(store)
+    post.registration.due_answers = [KeyError("x"), OperationalError("SELECT", {}, Exception("away")), 1]
+    async with post.running():
+        await wait_for(lambda: post.registration.due_calls >= 4)
