@@ -1,7 +1,7 @@
 """Broken configurations: what `mailbot check` says of each, and that the robot refuses to start for it.
 
-A case is a folder laid over `good/`. `absent` names files to leave out, `environment` has lines NAME=value, `expected` has
-the lines of the answer without folders.
+A case is a folder laid over `good/`. `absent` names files to leave out, `environment` has lines NAME=value, `expected`
+has the lines of the answer without folders.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from mailbot.cli import build
 
