@@ -202,7 +202,7 @@ session = Table(
     _society(),
     Column("token_hash", LargeBinary, nullable=False, comment="sha256 of the cookie"),
     _id("member_id"),
-    Column("scope", String(12), nullable=False, comment="member | expired-password"),
+    Column("scope", String(20), nullable=False, comment="member | expired-password"),
     _time("created_at", nullable=False),
     _time("seen_at", nullable=False),
     _time("expires_at", nullable=False),

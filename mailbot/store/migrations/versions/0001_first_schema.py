@@ -341,7 +341,7 @@ def upgrade() -> None:
         sa.Column("society", sa.String(length=31), nullable=False),
         sa.Column("token_hash", sa.LargeBinary(), nullable=False, comment="sha256 of the cookie"),
         sa.Column("member_id", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("scope", sa.String(length=12), nullable=False, comment="member | expired-password"),
+        sa.Column("scope", sa.String(length=20), nullable=False, comment="member | expired-password"),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("seen_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
