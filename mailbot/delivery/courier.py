@@ -106,7 +106,7 @@ class Courier:
                     claimed: list[ClaimedMail] = await persistent(self._turn)
                     if claimed:
                         group.create_task(self._prepare(claimed, desk))
-                    if not claimed or self._room() == 0:
+                    if not self._worth_settling() and not (claimed and self._room()):
                         await self._rest(self._section.poll_ms / 1000)
                 self._stopping = True
                 end = asyncio.get_running_loop().time() + self._section.drain_seconds
@@ -142,6 +142,11 @@ class Courier:
         batch = self._section.batch
         room = min(batch, 2 * batch - self._in_flight)
         return room if 2 * room >= batch else 0
+
+    def _worth_settling(self) -> bool:
+        """Whether half a batch came back, or all there is; the rest waits for more, at most until the next poll."""
+        done = len(self._done)
+        return done > 0 and (2 * done >= self._section.batch or done == self._in_flight)
 
     async def _turn(self) -> list[ClaimedMail]:
         """Settles what is done and claims what there is room for, in one transaction."""
@@ -206,7 +211,8 @@ class Courier:
 
     def _finish(self, mail: ClaimedMail, result: Result) -> None:
         self._done.append(Settlement(mail, result))
-        self._wake.set()
+        if self._worth_settling():
+            self._wake.set()
 
     def _hold(self, mail: ClaimedMail, reason: str, error: Exception) -> None:
         """A fault of ours: the mail waits for staff, an alarm calls them. The alarm names no member."""
