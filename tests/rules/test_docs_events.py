@@ -1,0 +1,57 @@
+"""docs/events.md against every `emit` in the program."""
+
+import ast
+from collections.abc import Iterator
+
+from mailbot import telemetry
+from tests.support.documents import REPOSITORY, table
+
+
+def _calls(name: str) -> Iterator[ast.Call]:
+    for path in (REPOSITORY / "mailbot").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and name in (getattr(node.func, "id", ""), getattr(node.func, "attr", "")):
+                yield node
+
+
+def _texts(node: ast.expr) -> Iterator[str]:
+    """The values an argument may have: a literal, or one of two."""
+    if isinstance(node, ast.IfExp):
+        yield from _texts(node.body)
+        yield from _texts(node.orelse)
+    else:
+        assert isinstance(node, ast.Constant), f"line {node.lineno}: an event's name is a literal"
+        yield str(node.value)
+
+
+def test_every_event_is_listed_once() -> None:
+    emitted = {text for call in _calls("emit") for text in _texts(call.args[0])}
+    listed = [row[0] for row in table("events.md", "The list")]
+    assert sorted(listed) == sorted(emitted)
+
+
+def test_the_level_is_the_one_it_is_written_at() -> None:
+    with_error = {
+        text
+        for call in _calls("emit")
+        if any(keyword.arg == "error" for keyword in call.keywords)
+        for text in _texts(call.args[0])
+    }
+    for name, level, *_ in table("events.md", "The list"):
+        quiet = name in telemetry._QUIET
+        assert level == ("debug" if quiet else "error" if name in with_error else "info" if level == "info" else "?"), (
+            name
+        )
+
+
+def test_every_alarm_is_listed() -> None:
+    listed = {row[0] for row in table("events.md", "Alarms")}
+    source = "\n".join(path.read_text("utf-8") for path in (REPOSITORY / "mailbot").rglob("*.py"))
+    for name in listed - {"budget-domain", "budget-network", "budget-society"}:
+        assert f'"{name}"' in source, f"no alarm is called {name}"
+    literal = {
+        call.args[2].value
+        for call in _calls("raise_alarm")
+        if len(call.args) > 2 and isinstance(call.args[2], ast.Constant)
+    }
+    assert literal <= listed
