@@ -16,6 +16,8 @@ class Peers:
         self._networks: tuple[IPv4Network | IPv6Network, ...] = tuple(ip_network(e, strict=False) for e in entries)
 
     def __contains__(self, peer: str) -> bool:
+        if not self._networks:
+            return False
         try:
             address = parse_peer(peer)
         except ValueError:

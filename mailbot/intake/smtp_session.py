@@ -71,6 +71,11 @@ class Session(SMTP):
         self._data_since = 0.0
         self._message = MessageReader()
 
+    def __dir__(self) -> list[str]:
+        # aiosmtpd looks through all names for commands each time a client connects; that is most of what a connection
+        # would cost, and ours stand in a table.
+        return []
+
     # The connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
