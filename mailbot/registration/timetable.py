@@ -30,7 +30,7 @@ CHUNK = 500
 """Rows of one table removed in one turn."""
 REMINDERS = 200
 """Reminders of one society queued in one turn."""
-_TURN = "timetable"
+_TURN = "timetable.minute"
 
 
 async def due(ctx: Context, tx: AsyncConnection, now: int) -> int:
