@@ -77,7 +77,12 @@ async def request(ctx: Context, society: Society, typed_address: str, network: s
 
 async def expand(ctx: Context, tx: AsyncConnection, now: int) -> int:
     """Turns noted wishes into links and mails, one for each account that proved the address; the number of mails."""
-    statement = select(link).where(link.c.society.in_(list(ctx.settings.societies)), link.c.purpose == REQUEST).order_by(link.c.created_at).limit(REQUESTS_AT_ONCE)
+    statement = (
+        select(link)
+        .where(link.c.society.in_(list(ctx.settings.societies)), link.c.purpose == REQUEST)
+        .order_by(link.c.created_at)
+        .limit(REQUESTS_AT_ONCE)
+    )
     wishes = (await tx.execute(statement.with_for_update(skip_locked=True))).all()
     if not wishes:
         return 0

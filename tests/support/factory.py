@@ -152,9 +152,7 @@ class World:
     async def begin(self, who: Joined, link_id: int, **more: Any) -> Begun:
         """Passes the temporary login."""
         form = {"login_id": who.login_id, "password": who.password}
-        begun = await journeys.begin(
-            self.ctx, who.society, Start.WEB_FORM, link_id, form, NETWORK, self.now, **more
-        )
+        begun = await journeys.begin(self.ctx, who.society, Start.WEB_FORM, link_id, form, NETWORK, self.now, **more)
         assert isinstance(begun, Begun), begun
         return begun
 

@@ -1,0 +1,103 @@
+"""Steps as data: what a society's journeys may look like, and how letters pause."""
+
+from typing import Any
+
+import pytest
+
+from mailbot.config import Journey, Society
+from mailbot.registration import steps
+from mailbot.registration.steps.temporary_login import pause_ms
+
+MINUTE = 60_000
+
+
+def society(**journeys: dict[str, Any]) -> Society:
+    return Society.model_validate(
+        {
+            "id": "sixth",
+            "name": "第六健康保険組合",
+            "addresses": {
+                "robot": "info@sixth.example",
+                "registration": "touroku@sixth.example",
+                "bounce": "bounce@sixth.example",
+            },
+            "help": [{"kind": "phone", "name": "窓口", "value": "03-0000-0000"}],
+            "journeys": journeys,
+        }
+    )
+
+
+GOOD = {"starts": ["blank-mail"], "steps": ["temporary-login", "credentials"]}
+
+
+def test_the_usual_journey_has_no_problem() -> None:
+    assert (
+        steps.problems(society(paper=GOOD, page={**GOOD, "starts": ["page"], "requires_address_on_file": True})) == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            {"steps": ["temporary-login", "credentails"]},
+            "no step is called 'credentails'; there are: credentials, temp",
+        ),
+        ({"steps": []}, "a journey needs steps"),
+        ({"starts": []}, "journeys.paper.starts: a journey needs a start"),
+        ({"steps": ["credentials"]}, "the first step must prove who it is; 'credentials' proves nothing"),
+        ({"steps": ["temporary-login"]}, "the last step must register the member; 'temporary-login' does not"),
+        ({"steps": ["temporary-login", "credentials", "credentials"]}, "a step stands twice"),
+        ({"steps": ["credentials", "temporary-login"]}, "'temporary-login' is a proof and can only come first"),
+        ({"starts": ["page"]}, "requires_address_on_file must be true"),
+    ],
+)
+def test_problems_name_key_and_reason(change: dict[str, Any], says: str) -> None:
+    found = steps.problems(society(paper={**GOOD, **change}))
+    assert any(says in text for text in found)
+    assert all("journeys.paper" in text for text in found)
+
+
+def test_all_problems_at_once() -> None:
+    found = steps.problems(society(one={**GOOD, "steps": ["x", "y"]}, two={**GOOD, "steps": []}))
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize("name", sorted(steps.STEPS))
+def test_every_step_offers_fields_with_labels(name: str) -> None:
+    sixth = society(paper=GOOD)
+    fields = steps.STEPS[name].fields(sixth)
+    assert fields
+    assert len({one.name for one in fields}) == len(fields)
+    assert all(sixth.label(one.label) for one in fields)
+    assert steps.STEPS[name].name == name
+
+
+def test_the_rules_stand_before_the_fields_they_are_checked_by() -> None:
+    fields = {one.name: one for one in steps.STEPS["credentials"].fields(society(paper=GOOD))}
+    assert any("12文字以上" in hint for hint in fields["password"].hint)
+    assert any("数字8文字" in hint for hint in fields["login_id"].hint)
+
+
+def test_a_step_is_either_a_proof_or_a_form() -> None:
+    for name in steps.STEPS:
+        assert (steps.proof_step(name) is None) != (steps.form_step(name) is None)
+    assert steps.proof_step("no-such") is None
+    assert steps.form_step("no-such") is None
+
+
+@pytest.mark.parametrize(
+    ("failures", "minutes"),
+    [(1, 0), (9, 0), (10, 30), (11, 0), (20, 60), (30, 120), (60, 960), (70, 1440), (90, 1440), (99, 0), (100, None)],
+)
+def test_pauses(failures: int, minutes: int | None) -> None:
+    assert pause_ms(failures, strict=False) == (None if minutes is None else minutes * MINUTE)
+
+
+@pytest.mark.parametrize(("failures", "minutes"), [(4, 0), (5, 30), (10, 60), (49, 0), (50, None), (70, None)])
+def test_pauses_where_no_mail_comes_first(failures: int, minutes: int | None) -> None:
+    assert pause_ms(failures, strict=True) == (None if minutes is None else minutes * MINUTE)
+
+
+def test_a_journey_is_plain_data() -> None:
+    assert Journey.model_validate(GOOD).steps == ("temporary-login", "credentials")
