@@ -328,7 +328,7 @@ roster_batch = Table(
     Column("actor", String(80), nullable=False),
     Column("file_digest", LargeBinary, nullable=False),
     Column("partial", Boolean, nullable=False),
-    Column("state", String(8), nullable=False, comment="staged | live | undone"),
+    Column("state", String(8), nullable=False, comment="staged | going | live | undone"),
     Column("joined", Integer, nullable=False, server_default="0"),
     Column("changed", Integer, nullable=False, server_default="0"),
     Column("left", Integer, nullable=False, server_default="0"),

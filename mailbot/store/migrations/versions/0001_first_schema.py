@@ -239,7 +239,7 @@ def upgrade() -> None:
         sa.Column("actor", sa.String(length=80), nullable=False),
         sa.Column("file_digest", sa.LargeBinary(), nullable=False),
         sa.Column("partial", sa.Boolean(), nullable=False),
-        sa.Column("state", sa.String(length=8), nullable=False, comment="staged | live | undone"),
+        sa.Column("state", sa.String(length=8), nullable=False, comment="staged | going | live | undone"),
         sa.Column("joined", sa.Integer(), server_default="0", nullable=False),
         sa.Column("changed", sa.Integer(), server_default="0", nullable=False),
         sa.Column("left", sa.Integer(), server_default="0", nullable=False),
