@@ -1,0 +1,171 @@
+"""`mailbot member`: look members up, and hand registrations over to the portal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mailbot import app
+from mailbot.cli import common
+from mailbot.credentials import decode_id, encode_id
+from mailbot.office import members
+from mailbot.office.members import Card, masked
+from mailbot.registration.members import MemberRecord
+
+Name = Annotated[str, typer.Argument(help="The society's id.")]
+Reveal = Annotated[bool, typer.Option("--reveal", help="Show names, numbers and dates; recorded in the audit.")]
+
+
+def register(command: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Members: find one, see how far the registration is, export.")
+    for function in (find, show, export):
+        group.command()(function)
+    command.add_typer(group, name="member")
+
+
+def find(
+    society: Name,
+    text: Annotated[str, typer.Argument(help="All of a name, kana, symbol-number, login ID, printed ID or address.")],
+    json: common.Json = False,
+) -> None:
+    """Members to whom the text belongs, whatever its width and blanks."""
+
+    async def work() -> list[MemberRecord]:
+        async with common.opened() as (ctx, _), ctx.store.read() as tx:
+            return await members.find(ctx, tx, app.society_of(ctx.settings, society), text)
+
+    rows = [
+        {
+            "member": encode_id(one.id),
+            "name": masked(one.person.name, 1),
+            "kana": masked(one.person.kana, 1),
+            "relation": one.person.relation or None,
+            "state": one.state,
+            "login id": one.login_id,
+            "protected": one.protected,
+            "left on": one.left_on,
+            "registered_at": one.registered_at,
+        }
+        for one in common.run(work())
+    ]
+    common.show(rows, json, empty="Nobody found: the text has to be the whole name, number, ID or address.")
+
+
+def _person(one: MemberRecord, reveal: bool) -> list[tuple[str, Any]]:
+    person = one.person
+    facts = [
+        ("name", person.name, 1),
+        ("kana", person.kana, 1),
+        ("symbol", person.symbol, 0),
+        ("number", person.number, 0),
+        ("relation", person.relation, 20),
+        ("birth date", person.birth_date, 0),
+        ("address on file", person.address, 1),
+        ("postal code", person.postal_code, 0),
+        ("postal address", person.postal_address, 0),
+    ]
+    return [(name, (value if reveal else masked(value, keep)) or None) for name, value, keep in facts]
+
+
+def _facts(found: Card, reveal: bool) -> list[tuple[str, Any]]:
+    one = found.member
+    return [
+        ("member", encode_id(one.id)),
+        ("society", one.society),
+        ("state", one.state),
+        *_person(one, reveal),
+        ("nickname", one.nickname or None),
+        ("login id", one.login_id),
+        ("protected", one.protected),
+        ("left on", one.left_on),
+        ("registered_at", one.registered_at),
+        ("last_login_at", one.last_login_at),
+        ("password_expires_at", one.password_expires_at),
+        ("addresses", [f"{slot}: {text}" for slot, text in one.addresses]),
+    ]
+
+
+def _lists(found: Card) -> dict[str, list[dict[str, Any]]]:
+    letters = [
+        {
+            "login id": letter.login_id,
+            "state": letter.state,
+            "wrong tries": letter.failures,
+            "paused_until_at": letter.paused_until,
+            "expires_at": letter.expires_at,
+            "created_at": letter.created_at,
+        }
+        for letter in found.member.letters
+    ]
+    links = [
+        {
+            "purpose": link.purpose,
+            "to": link.address,
+            "state": link.state,
+            "created_at": link.created_at,
+            "expires_at": link.expires_at,
+        }
+        for link in found.links
+    ]
+    mails = [
+        {
+            "mail": encode_id(mail.id),
+            "letter": mail.letter,
+            "to": mail.recipient,
+            "state": mail.state,
+            "reason": mail.reason,
+            "created_at": mail.created_at,
+        }
+        for mail in found.mails
+    ]
+    return {"letters": letters, "links": links, "mails": mails}
+
+
+def show(
+    society: Name,
+    member: Annotated[str, typer.Argument(help="The member's id, from `member find`.")],
+    reveal: Reveal = False,
+    json: common.Json = False,
+) -> None:
+    """One member: state, addresses, letters, links and mails. Secrets are never shown."""
+    member_id = decode_id(member)
+
+    async def work() -> Card:
+        async with common.opened() as (ctx, now):
+            chosen = app.society_of(ctx.settings, society)
+            found = None
+            if member_id is not None:
+                found = await members.card(ctx, chosen, member_id, actor=common.actor(), now=now, reveal=reveal)
+            if found is None:
+                raise common.Failed(f"no member {member}; `mailbot member find {society} …` shows them")
+            return found
+
+    found = common.run(work())
+    lists = _lists(found)
+    if json:
+        common.fields([*_facts(found, reveal), *lists.items()], True)
+        return
+    common.fields(_facts(found, reveal), False)
+    for title, rows in lists.items():
+        print()
+        common.show(rows, False, title=title, empty=f"No {title}.")
+
+
+def export(
+    society: Name,
+    out: Annotated[Path, typer.Option("--out", help="File to write (mode 0600); refused where it exists.")],
+) -> None:
+    """Write the registered members, their proved addresses and their choices as CSV, for the portal."""
+
+    async def work() -> int:
+        async with common.opened() as (ctx, now):
+            chosen = app.society_of(ctx.settings, society)
+            return await members.export(ctx, chosen, out, actor=common.actor(), now=now)
+
+    try:
+        count = common.run(work())
+    except OSError as error:
+        raise common.fail(common.Failed(f"{out}: {error.strerror}")) from error
+    print(f"{count} members written to {out}.")
