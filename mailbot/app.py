@@ -103,6 +103,7 @@ async def open_ring(settings: Settings, store: Store, now: int) -> KeyRing:
                 raise StartProblem(
                     [f"{path}: the key ring is missing, and this database needs it: put the file back from your backup"]
                 )
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             credentials.save(path, KeyRing.create(now), new=True)
         ring = credentials.load(path)
         await schema.bind_ring(store, ring.fingerprint())

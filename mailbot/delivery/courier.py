@@ -78,6 +78,8 @@ class Courier:
         self._ready: asyncio.PriorityQueue[tuple[int, int, Ready]] = asyncio.PriorityQueue()
         self._done: list[Settlement] = []
         self._alarms: dict[tuple[str, str], str] = {}
+        self._caught_up = asyncio.Event()  # less than a batch waits to be settled
+        self._caught_up.set()
         self._in_flight = 0  # claimed and not yet settled
         self._count = 0
         self._stopping = False
@@ -169,6 +171,7 @@ class Courier:
             await self._settle_singly(done)
             return []
         del self._done[: len(done)]
+        self._caught_up.set()
         for key in alarms:
             self._alarms.pop(key, None)
         self._in_flight += len(claimed) - len(done)
@@ -200,6 +203,7 @@ class Courier:
                     text = f"{one.mail.letter}: {type(error).__name__} after the mail went out"
                     await raise_alarm(tx, one.mail.society, "settled-hook", text, now)
             self._done.remove(one)
+            self._caught_up.set()
             self._in_flight -= 1
             self._tell(settled, now)
 
@@ -211,6 +215,8 @@ class Courier:
 
     def _finish(self, mail: ClaimedMail, result: Result) -> None:
         self._done.append(Settlement(mail, result))
+        if len(self._done) >= self._section.batch:
+            self._caught_up.clear()
         if self._worth_settling():
             self._wake.set()
 
@@ -236,6 +242,7 @@ class Courier:
     async def _send(self) -> None:
         while True:
             *_, ready = await self._ready.get()
+            await self._caught_up.wait()  # a crash doubles at most one settle batch and one mail a connection
             mail = ready.mail
             limit = policy.attempt_ms(mail.lane)
             result = self._unsent(mail, ready.recipient.domain, limit)
