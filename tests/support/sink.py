@@ -54,6 +54,7 @@ class Sink:
     mails: list[Taken] = field(default_factory=list)
     script: dict[Stage, deque[str]] = field(default_factory=dict)
     rule: Callable[[Stage, str], str | None] | None = None  # asked after the script: stage, argument -> answer or None
+    delays: dict[Stage, float] = field(default_factory=dict)  # seconds before each answer of that stage
     sessions: int = 0
     open_sessions: int = 0
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -107,6 +108,8 @@ class Sink:
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, session: int) -> None:
         async def say(stage: Stage, argument: str = "") -> str:
+            if delay := self.delays.get(stage):
+                await asyncio.sleep(delay)
             reply = self._reply(stage, argument)
             if reply == CLOSE:
                 raise ConnectionAbortedError
