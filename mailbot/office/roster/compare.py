@@ -215,16 +215,16 @@ class Comparison:
         one = known.get(key) or near.get(row.line)
         if one is None:
             return _Compared(row, key, new_id(), digest, None, "joined", not gone)
-        letter = one.state == "invited" and not gone and self._wants_letter(row, one, letters.get(one.id, []))
+        letter = one.state == "invited" and not gone and self._wants_letter(row, letters.get(one.id, []))
         same = bytes(one.row_digest) == digest and one.left_on == row.left_on and not letter
         return _Compared(row, key, one.id, digest, one, "same" if same else "changed", letter)
 
-    def _wants_letter(self, row: Row, one: Any, letters: list[Any]) -> bool:
-        """Whether an invited member needs new credentials: the file brings others, or the person came back."""
+    def _wants_letter(self, row: Row, letters: list[Any]) -> bool:
+        """Whether an invited member needs new credentials: the file brings others, or none are valid any more (the person
+        came back, or they were revoked or guessed at too often)."""
         if row.printed_id or row.printed_password:
             return not any(self._is_letter(row, letter) for letter in letters)
-        came_back = one.left_on is not None and one.left_on <= self._today
-        return came_back and not any(letter.state == "live" for letter in letters)
+        return not any(letter.state == "live" for letter in letters)
 
     def _is_letter(self, row: Row, letter: Any) -> bool:
         ctx, society = self._ctx, self._society
