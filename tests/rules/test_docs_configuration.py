@@ -1,6 +1,9 @@
-"""config/mailbot.toml and docs/configuration.md against the models."""
+"""config/mailbot.toml, docs/configuration.md and docs/commands.md against the models and the commands."""
 
 import tomllib
+from pathlib import Path
+
+import pytest
 
 from mailbot.config import Site
 from tests.support import reference
@@ -23,9 +26,19 @@ def test_the_site_file_with_every_key_taken_in_is_the_default() -> None:
     assert {(name, key) for name, table in read.items() for key in table} == keys
 
 
-def test_the_document_lists_every_key_label_and_step() -> None:
-    text = reference.DOCUMENT.read_text("utf-8")
+@pytest.mark.parametrize("path", reference.DOCUMENTS, ids=lambda path: path.name)
+def test_the_tables_are_those_of_the_program(path: Path) -> None:
+    text = path.read_text("utf-8")
     assert text == reference.document(text), "run python -m tests.support.reference"
+
+
+def test_every_table_stands_in_one_document() -> None:
+    names = [name for path in reference.DOCUMENTS for name in reference.MARK.findall(path.read_text("utf-8"))]
+    assert sorted(names) == sorted(reference.tables())
+
+
+def test_every_command_says_what_it_does() -> None:
+    assert [command for command, does, _ in reference.command_rows() if not does.endswith((".", ".)", "?"))] == []
 
 
 def test_every_key_has_a_meaning() -> None:

@@ -1,6 +1,7 @@
 """What a person may write into configuration files, told from the models: their fields, defaults and docstrings.
 
-`python -m tests.support.reference` writes `config/mailbot.toml` and `docs/configuration.md` anew; tests compare them.
+`python -m tests.support.reference` writes `config/mailbot.toml` and the tables of `docs/configuration.md` and
+`docs/commands.md` anew; tests compare them.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import re
 import textwrap
 import types
 from collections.abc import Iterable, Iterator
@@ -15,17 +17,20 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+import typer
 from annotated_types import Ge, Le
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from mailbot.cli import build
 from mailbot.config import Site, Society
 from mailbot.config.labels import DEFAULT_LABELS
 from mailbot.registration.steps import STEPS, proof_step
 
 REPOSITORY = Path(__file__).parents[2]
 SITE_FILE = REPOSITORY / "config" / "mailbot.toml"
-DOCUMENT = REPOSITORY / "docs" / "configuration.md"
+DOCUMENTS = tuple(REPOSITORY / "docs" / name for name in ("configuration.md", "commands.md"))
+MARK = re.compile(r"<!-- table: (\w+) -->\n")
 EMPTY_PATH = Path()
 
 
@@ -158,9 +163,37 @@ def site_rows() -> Iterator[tuple[str, str, str, str, str]]:
             yield f"`{name}.{key}`", what, f"`{toml(field.default)}`", words[key], f"`{variable}`"
 
 
+def commands(command: Any = None, path: tuple[str, ...] = ("mailbot",)) -> Iterator[tuple[str, Any]]:
+    """(words, command) of every command of the program, in the order of `--help`."""
+    command = typer.main.get_command(build()) if command is None else command
+    below = getattr(command, "commands", {})
+    if not below:
+        yield " ".join(path), command
+    for name, one in below.items():
+        yield from commands(one, (*path, name))
+
+
+def command_rows() -> Iterator[tuple[str, str, str]]:
+    """(command, what it does, options) of every command."""
+    for words, command in commands():
+        usage, options = [words], []
+        for one in command.params:
+            if one.param_type_name == "argument":
+                usage.append(one.name.upper() if one.required else f"[{one.name.upper()}]")
+                if one.help:
+                    options.append(f"{one.name.upper()}: {one.help}")
+            else:
+                value = "" if one.is_flag else f" {one.name.upper()}"
+                if one.required:
+                    usage.append(f"{one.opts[0]}{value}")
+                options.append(f"`{one.opts[0]}{value}`" + (f": {one.help}" if one.help else ""))
+        yield f"`{' '.join(usage)}`", " ".join(command.help.split()), "<br>".join(options) or "–"
+
+
 def tables() -> dict[str, list[str]]:
-    """The lines of each table of docs/configuration.md, by the name in its marks."""
+    """The lines of each table that is written from the program, by the name in its marks."""
     rows: dict[str, Iterable[tuple[str, ...]]] = {
+        "commands": command_rows(),
         "site": site_rows(),
         "society": ((f"`{key}`", *rest) for key, *rest in society_rows()),
         "labels": ((f"`{key}`", words) for key, words in DEFAULT_LABELS.items()),
@@ -170,19 +203,23 @@ def tables() -> dict[str, list[str]]:
 
 
 def document(text: str) -> str:
-    """docs/configuration.md with its tables as they must be: what stands between `<!-- name -->` and `<!-- end -->`,
-    below the table's head."""
-    for name, lines in tables().items():
-        head, mark, rest = text.partition(f"<!-- {name} -->\n")
-        table, end, rest = rest.partition("<!-- end -->\n")
-        assert all((mark, end)), f"docs/configuration.md has no marks for the table {name!r}"
-        text = "\n".join([head + mark + "\n".join(table.splitlines()[:2]), *lines, end + rest])
-    return text
+    """A document with its tables as they must be: what stands between `<!-- table: name -->` and `<!-- end -->`, below
+    the table's head."""
+    lines = tables()
+    parts = MARK.split(text)
+    for at in range(1, len(parts), 2):
+        table, end, rest = parts[at + 1].partition("<!-- end -->\n")
+        assert end, f"the table {parts[at]!r} has no end"
+        head = table.splitlines()[:2]
+        parts[at + 1] = "\n".join([*head, *lines[parts[at]], end + rest])
+        parts[at] = f"<!-- table: {parts[at]} -->\n"
+    return "".join(parts)
 
 
 def main() -> None:
     SITE_FILE.write_text(site_toml(), "utf-8")
-    DOCUMENT.write_text(document(DOCUMENT.read_text("utf-8")), "utf-8")
+    for path in DOCUMENTS:
+        path.write_text(document(path.read_text("utf-8")), "utf-8")
 
 
 if __name__ == "__main__":
