@@ -11,7 +11,7 @@ from typing import Any, Literal
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mailbot import credentials, ratelimit
+from mailbot import ratelimit
 from mailbot.config import Society
 from mailbot.credentials import PasswordTooLong
 from mailbot.store.tables import member
@@ -32,7 +32,7 @@ async def log_in(
     ctx: Context, society: Society, login_id: str, password: str, network: str, now: int
 ) -> LoggedIn | Refused:
     """One error text and one hash, whatever is wrong: unknown ID, wrong password, not registered yet, left, paused."""
-    key = credentials.fold(login_id)
+    key = people.login_key(login_id)
     limit = ctx.settings.site.budgets.login_failures_per_hour
     pair = f"{ctx.ring.index('login-guess', society.id, key).hex()}|{network}"
     everyone = f"*|{network}"

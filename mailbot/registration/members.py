@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mailbot import credentials
 from mailbot.config import Society
 from mailbot.mail.address import AddressError, parse_typed
 from mailbot.store.tables import address as address_table
@@ -77,7 +76,7 @@ async def find(ctx: Context, tx: AsyncConnection, society: Society, text: str) -
         member.c.name_index == people.name_index(ring, society.id, text),
         member.c.kana_index == people.kana_index(ring, society.id, text),
         member.c.number_index == people.number_index(ring, society.id, symbol, number),
-        member.c.login_key == credentials.fold(text),
+        member.c.login_key == people.login_key(text),
         member.c.file_address_index.in_(
             [people.file_address_index(ring, society.id, key) for key in _address_keys(text)]
         ),

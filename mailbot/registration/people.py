@@ -12,13 +12,14 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 
 from mailbot.config import Society
-from mailbot.credentials import KeyRing
+from mailbot.credentials import KeyRing, fold
 
 _BLANKS_AND_DASHES = re.compile(r"[\s\-\u00ad\u2010-\u2015\u2212\u30fc\uff70\u200b-\u200f\u2060\ufeff]+")
 _BLANKS = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]+")
 _JAPAN = timedelta(hours=9)  # without summer time since 1951
 DAY_MS = 86_400_000
 MAX_TYPED = 1024
+MAX_LOGIN_KEY = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,13 @@ def folded_printed_id(text: str) -> str:
 def temporary_key(ring: KeyRing, society: str, login_id: str) -> bytes:
     """`temporary.login_key`."""
     return ring.index("temporary-login", society, folded_printed_id(login_id))
+
+
+def login_key(typed: str) -> str:
+    """`member.login_key` of a typed login ID; empty, which nobody has, for what no ID may hold. PostgreSQL refuses some
+    of that (NUL, lone surrogates) with an error."""
+    key = fold(typed)
+    return key if key.isascii() and key.isprintable() and len(key) <= MAX_LOGIN_KEY else ""
 
 
 def person_key(ring: KeyRing, society: str, person: Person) -> bytes:

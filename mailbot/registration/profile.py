@@ -22,7 +22,6 @@ from .outcomes import Complaint, PendingAddress, ProfileAddress, ProfileView, Re
 
 _COLUMNS = (
     member.c.login_id,
-    member.c.login_key,
     member.c.sealed_nickname,
     member.c.choices,
     member.c.household,
@@ -67,8 +66,8 @@ async def update(
         is_taken = new_id and await choices.is_taken(ctx, tx, society, typed_id, member_id)
     found: list[Complaint] = []
     id_label = society.label("profile.login-id")
-    if new_id and credentials.fold(typed_id) != row.login_key:
-        found += choices.login_id(society, typed_id, "login_id", id_label)
+    if new_id:
+        found += choices.login_id(society, typed_id, "login_id", id_label, row.login_id)
     nickname = choices.nickname(choices.text_of(form, "nickname"))
     nickname_label = society.label("profile.nickname")
     found += choices.nickname_complaints(nickname, "nickname", nickname_label, society.profile.nickname_required)
@@ -133,6 +132,7 @@ async def prove_address(ctx: Context, society: Society, link_id: int, now: int) 
                 c.purpose == LinkPurpose.ADDRESS_PROOF.value,
                 member.c.state == "registered",
             )
+            .with_for_update(of=member)  # member before link, as everywhere
         )
         row = (await tx.execute(statement)).first()
         if row is None or row.slot > society.profile.addresses:

@@ -50,6 +50,8 @@ async def test_one_sentence_whatever_is_wrong(here: World) -> None:
         await attempt(here, live, ""),
         await attempt(here, live, live.password, login_id="00000000"),
         await attempt(here, live, live.password, login_id=""),
+        await attempt(here, live, "\0", login_id="\0"),
+        await attempt(here, live, "\ud800", login_id="\ud800"),
         await attempt(here, used, used.password),
         await attempt(here, left, left.password),
         await attempt(here, ended, ended.password),

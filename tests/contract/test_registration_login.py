@@ -65,6 +65,8 @@ async def test_every_failure_says_the_same_and_costs_one_hash(here: World) -> No
         ("nobody", PASSWORD),
         ("", ""),
         ("Hanako7", "wrong"),
+        ("Hanako7\0", PASSWORD),
+        ("\ud800", "\ud800"),
         (waiting.login_id, waiting.password),
         ("left-one", PASSWORD),
         (who.login_id, who.password),

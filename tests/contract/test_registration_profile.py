@@ -100,6 +100,12 @@ async def test_two_who_take_one_login_id_in_the_same_moment(here: World) -> None
     assert sorted(type(one).__name__ for one in answers) == ["Refused", "Updated"]
 
 
+async def test_a_look_alike_of_ones_own_id_keeps_the_rule_too(here: World) -> None:
+    who = await registered(here, "abcdefio")
+    refused = await update_profile(here, who, login_id="abcdef10", password=PASSWORD)
+    assert "数字を使えません" in texts(refused)[0]
+
+
 async def test_the_spelling_of_ones_own_id_may_change(here: World) -> None:
     who = await registered(here)
     assert await update_profile(here, who, login_id="HANAKO", password=PASSWORD) == Updated()
@@ -184,7 +190,7 @@ async def test_who_has_only_the_session_cannot_guess_the_password(here: World) -
 
 
 async def test_the_household_by_nickname_ones_own_first(here: World) -> None:
-    house = {"household": "12-1001"}
+    house: Any = {"household": "12-1001"}
     father = await registered(here, "father-one", nickname="父", **house)
     mother = await registered(here, "mother-one", nickname="母", **house)
     here.now += 1

@@ -1,4 +1,4 @@
-"""A small world for tests of registration: the shipped societies, a key ring, cheap hashes, and people on the roster."""
+"""A small world for tests of registration: the shipped societies, a key ring, cheap hashes, people on the roster."""
 
 from __future__ import annotations
 
