@@ -65,7 +65,7 @@ def member_app(ctx: Context, folders: Sequence[Path], clock: Callable[[], int] =
         response.headers.update(error.headers or {})
         return visit.finish(response)
 
-    app = Starlette(
+    return Starlette(
         routes=[
             Route("/", home),
             Route("/favicon.ico", assets.icon),
@@ -84,8 +84,6 @@ def member_app(ctx: Context, folders: Sequence[Path], clock: Callable[[], int] =
             )
         ],
     )
-    app.state.web = web
-    return app
 
 
 def _routes(web: Web) -> list[Route]:

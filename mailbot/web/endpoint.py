@@ -106,7 +106,7 @@ async def _form_gates(visit: Visit) -> Response | None:
         return visit.failure("forbidden")
     limit = Limits(minute=visit.ctx.settings.site.budgets.web_requests_per_minute)
     async with visit.ctx.store.begin() as tx:
-        (within,) = await hit(tx, [Hit(visit.society.id, "web", visit.network, limit)], visit.now)
+        (within,) = await hit(tx, [Hit(visit.society.id, "form", visit.network, limit)], visit.now)
     if not within:
         return too_many(visit, visit.now + MINUTE_MS)
     return None

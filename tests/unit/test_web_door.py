@@ -166,6 +166,14 @@ async def test_every_answer_carries_the_security_headers(tmp_path: Path, path: s
             assert headers["cache-control"] == "no-store"
 
 
+async def test_cookies_are_host_bound_and_secure_over_https(tmp_path: Path) -> None:
+    async with browser(tmp_path, url="https://kenpo.example") as (client, _):
+        cookie = (await client.get(f"/yokokou/r/{GOOD}")).headers["set-cookie"]
+        assert cookie.startswith(f"__Host-mb-link-{encode_id(12345)}=r.")
+        for word in ("Secure", "HttpOnly", "SameSite=lax", "Path=/"):
+            assert word in cookie
+
+
 async def test_no_hsts_on_plain_loopback(tmp_path: Path) -> None:
     async with browser(tmp_path) as (client, _):
         assert "strict-transport-security" not in (await client.get("/")).headers
