@@ -1,6 +1,8 @@
 """Registrations from the link to the end, on both databases."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import event, select
@@ -8,6 +10,7 @@ from sqlalchemy import event, select
 from mailbot.config import Start
 from mailbot.credentials import LinkPurpose, LinkState
 from mailbot.registration import entry, journeys, people, stops
+from mailbot.registration.context import Context
 from mailbot.registration.outcomes import Begun, End, JourneyEnd, Moved, Refused, StepPage
 from mailbot.store.tables import address, audit, budget, journey, link, member, outbox, temporary
 from tests.support.factory import DAY, HOUR, MINUTE, NETWORK, NOW, PASSWORD, World, texts
@@ -282,3 +285,30 @@ async def test_answers_so_far_are_sealed(here: World) -> None:
     assert begun.proof.encode() not in row.proof_hash
     place = people.place("yokokou", "journey", "sealed", begun.journey_id)
     assert str(who.letter).encode() in here.ctx.ring.open(row.sealed, place)
+
+
+class Meanwhile:
+    """Password hashes during which something else happens: the moment between the check of a form and its writing."""
+
+    def __init__(self, here: World, happens: Callable[[], Awaitable[object]]) -> None:
+        self._passwords, self._happens = here.ctx.passwords, happens
+        old = here.ctx
+        here.ctx = Context(old.settings, old.ring, cast(Any, self), old.store)
+
+    async def hash(self, text: str) -> str:
+        await self._happens()
+        return await self._passwords.hash(text)
+
+    async def close(self) -> None:
+        await self._passwords.close()
+
+
+@pytest.mark.parametrize("stop", [stops.revoke_links, stops.revoke_letters])
+async def test_a_stop_in_the_last_moment_counts(here: World, stop: Any) -> None:
+    who = await here.join("yokokou")
+    begun = await here.begin(who, await here.link("yokokou", ADDRESS))
+    Meanwhile(here, lambda: stop(here.ctx, None, None, "staff:test", here.now))
+    assert await here.submit(who, begun, "hanako") == JourneyEnd(End.EXPIRED)
+    assert await here.count(member, member.c.state == "registered") == 0
+    assert await here.count(link, link.c.spent_at.is_not(None)) == 0
+    assert await here.count(outbox, outbox.c.letter == "completion") == 0
