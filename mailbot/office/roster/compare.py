@@ -220,8 +220,8 @@ class Comparison:
         return _Compared(row, key, one.id, digest, one, "same" if same else "changed", letter)
 
     def _wants_letter(self, row: Row, letters: list[Any]) -> bool:
-        """Whether an invited member needs new credentials: the file brings others, or none are valid any more (the person
-        came back, or they were revoked or guessed at too often)."""
+        """Whether an invited member needs new credentials: the file brings others, or none are valid any more (the
+        person came back, or they were revoked or guessed at too often)."""
         if row.printed_id or row.printed_password:
             return not any(self._is_letter(row, letter) for letter in letters)
         return not any(letter.state == "live" for letter in letters)
