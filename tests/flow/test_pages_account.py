@@ -302,8 +302,11 @@ async def test_help_names_questions_channels_and_what_to_say(at: House) -> None:
 
 
 async def test_forms_of_one_network_have_a_budget(tmp_path: Path) -> None:
-    few = {"MAILBOT_BUDGETS_WEB_REQUESTS_PER_MINUTE": "3"}
-    async with house(tmp_path, **few) as at, browser(at) as member, browser(at, "198.51.100.1") as other:
+    async with (
+        house(tmp_path, MAILBOT_BUDGETS_WEB_REQUESTS_PER_MINUTE="3") as at,
+        browser(at) as member,
+        browser(at, "198.51.100.1") as other,
+    ):
         page = await member.get("/yokokou/login")
         statuses = [(await member.submit(page, {"login_id": "x", "password": "y"})).status for _ in range(5)]
         assert statuses[-1] == 429
