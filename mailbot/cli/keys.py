@@ -73,9 +73,9 @@ def rotate(
             if compromised:
                 counts = await keywork.after_compromise(ctx, ring, common.actor(), now)
                 return (
-                f"Key {key.letter} is active now; {counts}. Send SIGHUP to every role, then print new letters for those "
-                "whose letter died."
-            )
+                    f"Key {key.letter} is active now; {counts}. Send SIGHUP to every role, then print new letters for "
+                    "those whose letter died."
+                )
             async with ctx.store.begin() as tx:
                 await audit.record(tx, common.actor(), "keys.rotated", "", None, {"key": key.letter}, now)
             return (

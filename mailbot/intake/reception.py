@@ -1,8 +1,8 @@
 """The one funnel: every mail, from SMTP or IMAP, ends here; nothing else starts an answer.
 
 Each mail is judged alone (pure), then everything that waits goes into one transaction (group commit): seen before?
-within budget? link and answer queued, inbox row written, commit; only then each waiting session gets its 250. If a batch
-fails, each mail is tried alone and only the one that fails alone gets 451.
+within budget? link and answer queued, inbox row written, commit; only then each waiting session gets its 250. If a
+batch fails, each mail is tried alone and only the one that fails alone gets 451.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -22,6 +21,7 @@ from mailbot.mail import status
 from mailbot.mail.address import Address
 from mailbot.mail.envelope import Envelope, Purpose
 from mailbot.mail.inbound import Inbound, facts, inbox_key
+from mailbot.mail.network import network_of
 from mailbot.mail.status import Status
 from mailbot.ratelimit import Hit, Ledger, Limits
 from mailbot.registration import stops
@@ -36,6 +36,7 @@ WINNING = (Purpose.REGISTRATION, Purpose.HELP, Purpose.BOUNCE, Purpose.POSTMASTE
 """A DATA with several recipients is one mail with one answer: the first purpose here that one of them serves."""
 
 CAP_REFRESH_MS = 60_000
+GATHER_SECONDS = 0.005
 
 
 @dataclass(slots=True)
@@ -49,15 +50,6 @@ class _Waiting:
     answer: asyncio.Future[Status] = field(repr=False)
 
 
-def network_of(peer: str) -> str:
-    """The /24 or /48 a peer's address lies in: what one sender can easily vary counts as one."""
-    try:
-        address = ip_address(peer)
-    except ValueError:
-        return peer[:45]
-    return str(ip_network(f"{address}/{24 if address.version == 4 else 48}", strict=False))
-
-
 class Reception:
     """Lifetime: one intake role. `receive` may be called from any number of sessions at once."""
 
@@ -65,13 +57,16 @@ class Reception:
         self._ctx = ctx
         self._batch = batch
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(maxsize=4 * batch)
-        self._caps: dict[str, tuple[int, int]] = {}
+        self._crowd = 0
+        self._gathered = asyncio.Event()
+        self._caps: dict[str, tuple[int, Limits]] = {}
         self._own = _own(ctx.settings)
-
-    def reconfigure(self, ctx: Context) -> None:
-        """New settings after SIGHUP; mails already judged keep their verdict."""
-        self._ctx = ctx
-        self._own = _own(ctx.settings)
+        budgets = ctx.settings.site.budgets
+        self._limits = (
+            Limits(budgets.address_per_minute, budgets.address_per_hour, budgets.address_per_day),
+            Limits(hour=budgets.domain_per_hour),
+            Limits(hour=budgets.network_per_hour),
+        )
 
     async def receive(self, envelope: Envelope) -> Status:
         """The answer to the end of DATA. 250 only when everything is committed."""
@@ -91,6 +86,8 @@ class Reception:
             asyncio.get_running_loop().create_future(),
         )
         await self._queue.put(waiting)
+        if self._queue.qsize() >= self._crowd:
+            self._gathered.set()
         return await waiting.answer
 
     def _route(self, recipients: Sequence[Address]) -> tuple[str, Purpose]:
@@ -102,16 +99,29 @@ class Reception:
         return "", Purpose.POSTMASTER  # the bare <Postmaster> of RFC 5321 section 4.5.1
 
     async def run(self) -> None:
-        """Commits what waits, batch after batch, until cancelled; then what still waits gets 451."""
+        """Commits what waits, batch after batch, until cancelled; then what still waits gets 421."""
+        crowd = 1
         try:
             while True:
                 batch = [await self._queue.get()]
+                if crowd > 1:
+                    await self._gather(min(crowd, self._batch))
                 while len(batch) < self._batch and not self._queue.empty():
                     batch.append(self._queue.get_nowait())
+                crowd = len(batch)
                 await self._settle(batch)
         finally:
             while not self._queue.empty():
                 _reply(self._queue.get_nowait(), status.SHUTTING_DOWN)
+
+    async def _gather(self, crowd: int) -> None:
+        """Under load, waits a moment for as many as came last time: a transaction costs as much for one as for ten."""
+        self._crowd = crowd - 1
+        self._gathered.clear()
+        if self._queue.qsize() < self._crowd:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GATHER_SECONDS):
+                    await self._gathered.wait()
 
     async def _settle(self, batch: list[_Waiting]) -> None:
         try:
@@ -195,14 +205,13 @@ class Reception:
 
     def _hits(self, waiting: _Waiting) -> list[Hit]:
         assert waiting.verdict.address is not None
-        budgets = self._ctx.settings.site.budgets
         society, address = waiting.society, waiting.verdict.address
-        by_address = Limits(budgets.address_per_minute, budgets.address_per_hour, budgets.address_per_day)
+        by_address, by_domain, by_network = self._limits
         return [
             Hit(society, "address", address.key, by_address),
-            Hit(society, "domain", address.domain, Limits(hour=budgets.domain_per_hour)),
-            Hit(society, "network", network_of(waiting.envelope.peer), Limits(hour=budgets.network_per_hour)),
-            Hit(society, "society", "", Limits(hour=self._caps[society][1])),
+            Hit(society, "domain", address.domain, by_domain),
+            Hit(society, "network", network_of(waiting.envelope.peer), by_network),
+            Hit(society, "society", "", self._caps[society][1]),
         ]
 
     async def _refresh_caps(self, tx: AsyncConnection, societies: set[str], now: int) -> None:
@@ -215,7 +224,7 @@ class Reception:
                 select(func.count()).select_from(member).where(member.c.society == society, member.c.state == "invited")
             )
             cap = max(budgets.society_per_hour_min, (waiting or 0) * budgets.society_per_hour_percent // 100)
-            self._caps[society] = (now, cap)
+            self._caps[society] = (now, Limits(hour=cap))
 
     async def _seen(self, tx: AsyncConnection, batch: list[_Waiting]) -> set[tuple[str, bytes]]:
         keys = [w.key for w in batch]

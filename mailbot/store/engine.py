@@ -17,6 +17,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from mailbot.store.sqlite import connector
+
 
 def new_id() -> int:
     """A random 63-bit id: tells nothing, collides with nobody."""
@@ -26,8 +28,9 @@ def new_id() -> int:
 class Store:
     """The database with its wake-up hint. Lifetime: one process."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, scans: AsyncEngine) -> None:
         self.engine = engine
+        self._scans = scans
         self.dialect = engine.dialect.name
         self._wakers: dict[str, list[asyncio.Event]] = {}
         # SQLite has one writer: within the process we queue for it fairly instead of polling the file's lock
@@ -42,10 +45,14 @@ class Store:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A read-only transaction that never waits for SQLite's write lock."""
-        async with self.engine.connect() as connection:
-            tx = await connection.execution_options(sqlite_begin="BEGIN")
-            async with tx.begin():
-                yield tx
+        async with _reading(self.engine) as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def scan(self) -> AsyncIterator[AsyncConnection]:
+        """As `read`, for statements that look at many rows: on SQLite they run in a thread."""
+        async with _reading(self._scans) as tx:
+            yield tx
 
     def waker(self, channel: str) -> asyncio.Event:
         """An event set by `wake(channel)`: a hint, so listeners poll as well."""
@@ -59,31 +66,35 @@ class Store:
             waker.set()
 
     async def close(self) -> None:
-        await self.engine.dispose()
+        for engine in {self.engine, self._scans}:
+            await engine.dispose()
+
+
+@asynccontextmanager
+async def _reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    async with engine.connect() as connection:
+        tx = await connection.execution_options(sqlite_begin="BEGIN")
+        async with tx.begin():
+            yield tx
 
 
 def open_store(url: str, *, pool_size: int = 8) -> Store:
-    """Opens the database named by a SQLAlchemy URL (`sqlite+aiosqlite:///…` or `postgresql+psycopg://…`)."""
+    """Opens the database named by a SQLAlchemy URL (`sqlite:///…` or `postgresql://…`, with any driver named)."""
     parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        parsed = parsed.set(drivername="sqlite+aiosqlite")
-        if parsed.database and parsed.database != ":memory:":
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    else:
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    engine = create_async_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite", pool_size=pool_size)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine.sync_engine, "connect", _sqlite_connect)
+    if parsed.get_backend_name() != "sqlite":
+        engine = create_async_engine(
+            parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=pool_size
+        )
+        return Store(engine, engine)
+    parsed = parsed.set(drivername="sqlite+aiosqlite")
+    path = Path(parsed.database or "")
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engines = []
+    for threaded in (False, True):
+        engine = create_async_engine(parsed, pool_size=pool_size, async_creator=connector(path, threaded=threaded))
         event.listen(engine.sync_engine, "begin", _sqlite_begin)
-    return Store(engine)
-
-
-def _sqlite_connect(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # we send BEGIN ourselves
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=ON", "secure_delete=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+        engines.append(engine)
+    return Store(*engines)
 
 
 def _sqlite_begin(connection: Any) -> None:

@@ -31,7 +31,7 @@ ALARMS = Gauge("mailbot_alarms", "Alarms raised in the last day", ["kind"], regi
 MAX_VALUE = 200
 _ADDRESS = re.compile(r"[^\s<>@,;:\"']{1,64}@((?:[\w-]{1,63}\.)+[\w-]{2,63})")
 _TOKEN = re.compile(r"\b([a-z2-7]{6})[a-z2-7]{28}\b")
-_QUIET = frozenset({"smtp.accepted", "mail.queued", "mail.settled", "web.request", "smtp.connected"})
+_QUIET = frozenset({"mail.received", "mail.settled", "smtp.accepted", "smtp.connected", "web.request"})
 """Counted always, logged only at debug level: one line a mail would cost more than the mail."""
 
 _log = structlog.get_logger("mailbot")

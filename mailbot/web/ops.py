@@ -82,7 +82,7 @@ def ops_app(ctx: Context, token: str, now: Callable[[], int]) -> Starlette:
     async def dashboard(request: Request) -> Response:
         check(request)
         chosen = {name: request.query_params.get(name) or None for name in ("society", "state")}
-        async with ctx.store.read() as tx:
+        async with ctx.store.scan() as tx:
             rows = await outbox.status(tx)
             mails = await outbox.list_mails(tx, society=chosen["society"], state=chosen["state"], limit=100)
             raised = await alarms(tx)
@@ -117,7 +117,7 @@ def ops_app(ctx: Context, token: str, now: Callable[[], int]) -> Starlette:
 
     async def metrics(request: Request) -> Response:
         check(request)
-        async with ctx.store.read() as tx:
+        async with ctx.store.scan() as tx:
             rows = await outbox.status(tx)
             raised = await alarms(tx)
         at = now()
