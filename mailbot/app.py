@@ -18,6 +18,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import argon2
+from jinja2 import TemplateError
 from starlette.types import ASGIApp
 
 from mailbot import credentials, resources
@@ -196,19 +197,27 @@ class Robot:
     async def _run_roles(self, letters: Letters) -> None:
         settings, ctx = self.settings, self.ctx
         signers = open_signers(settings)
-        relay = self._relay or open_relay(settings.site.relay, settings.site.site.host)
+        relay = self._relay or open_relay(
+            settings.site.relay,
+            settings.site.site.host,
+            legacy_domains=frozenset(settings.site.smtp.legacy_domains),
+            now=self.clock.now,
+        )
         courier = Courier(ctx, letters, signers, relay, self.clock.now)
         reception = Reception(ctx, settings.site.smtp.batch)
         listener = SmtpListener(
             settings.site.smtp, settings.site.site.host, settings.directory, reception.receive, self.clock.now
         )
+        try:
+            pages = member_app(ctx, template_folders(settings), clock=self.clock.now)
+        except TemplateError as error:
+            raise StartProblem([f"a page template is broken: {error}"]) from error
         courier_stop = asyncio.Event()
         tasks: list[asyncio.Task[None]] = []
         async with asyncio.TaskGroup() as group:
             ops = ops_app(ctx, ops_token(settings), self.clock.now)
             tasks.append(group.create_task(_door(ops, settings.site.ops.listen)))
             if Role.WEB in self.roles:
-                pages = member_app(ctx, template_folders(settings), clock=self.clock.now)
                 tasks.append(group.create_task(_door(pages, settings.site.web.listen)))
             if Role.COURIER in self.roles:
                 group.create_task(courier.run(courier_stop))

@@ -6,6 +6,7 @@ the names. Unknown keys are refused, so that a typing error is never a silent de
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -32,6 +33,14 @@ def split_endpoint(text: str) -> tuple[str, int]:
 
 def _endpoint(text: str) -> str:
     split_endpoint(text)
+    return text
+
+
+def _network(text: str) -> str:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"expected an IP address or a network such as 192.0.2.0/24, not {text!r}") from None
     return text
 
 
@@ -94,6 +103,7 @@ class SmtpSection(Section):
     """Mails committed in one transaction at the most."""
 
     _listen = field_validator("listen")(lambda cls, v: tuple(_endpoint(x) for x in v))
+    _peers = field_validator("trusted_peers", "proxy_peers")(lambda cls, v: tuple(_network(x) for x in v))
 
 
 class WebSection(Section):
