@@ -42,14 +42,14 @@ COLUMNS = (
         "birth_date",
         "生年月日",
         True,
-        ("誕生日", "birth date", "birthday", "date of birth"),
+        ("誕生日", "birthday", "date of birth"),
         "1960-01-02、1960/1/2、19600102、昭和35年1月2日、S35.1.2のどれか",
     ),
     Column(
-        "address",
+        "mail",
         "メールアドレス",
         False,
-        ("メール", "Eメール", "電子メール", "mail", "e-mail", "mail address", "mail on file"),
+        ("メール", "Eメール", "電子メール", "e-mail", "mail address", "mail on file"),
         "健保組合に届け出のあるメールアドレス",
     ),
     Column(
@@ -81,7 +81,7 @@ COLUMNS = (
         "同じ値の人が一つの世帯になります。空欄なら記号と番号が同じ人",
     ),
     Column("postal_code", "郵便番号", False, ("〒", "zip", "zip code", "postcode"), "お知らせの宛先。数字7桁"),
-    Column("postal_address", "住所", False, ("送付先住所", "送付先", "street address"), "お知らせの宛先"),
+    Column("postal_address", "住所", False, ("送付先住所", "送付先", "address"), "お知らせの宛先"),
     Column(
         "protected",
         "保護",

@@ -82,7 +82,8 @@ def before_place(society: str, batch_id: int, member_id: int) -> str:
 def changed_columns(before: Person, after: Person) -> tuple[str, ...]:
     """Labels of the columns in which two persons differ."""
     old, new = asdict(before), asdict(after)
-    return tuple(BY_KEY[name].label for name in old if old[name] != new[name])
+    # a person's `address` is the mail address; that header in a file means the postal one
+    return tuple(BY_KEY["mail" if name == "address" else name].label for name in old if old[name] != new[name])
 
 
 def indexes(ctx: Context, society: str, person: Person) -> dict[str, bytes | None]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case, delete, func, insert, literal, null, or_, select, update
@@ -26,8 +27,9 @@ from mailbot.store.tables import lease, member, roster_batch, roster_change, ros
 
 from .rows import Progress
 
-PIECE = 4000
-"""Rows made live in one transaction."""
+FIRST_PIECE, LEAST_PIECE, LARGEST_PIECE = 1000, 50, 8000
+AIM_SECONDS = 0.3
+"""How long one transaction should hold the write lock, on whatever machine; one second is the limit."""
 REST_SECONDS = 0.15
 LEASE_MS = 120_000
 DAY_MS = 86_400_000
@@ -79,6 +81,30 @@ class Turn:
 
     def _time(self) -> int:
         return self._now + int((time.monotonic() - self._start) * 1000)
+
+
+class Pace:
+    """Sizes transactions by how long the last one took. Lifetime: one command."""
+
+    def __init__(self) -> None:
+        self.size = FIRST_PIECE
+        self.longest = 0.0
+
+    @asynccontextmanager
+    async def piece(self, ctx: Context, turn: Turn) -> AsyncIterator[AsyncConnection]:
+        """A writing transaction for about `size` rows, and a rest behind it for whoever else wants to write."""
+        async with ctx.store.begin() as tx:
+            begun = time.perf_counter()
+            await turn.renew(tx)
+            await _cache(tx)
+            yield tx
+        took = time.perf_counter() - begun
+        self.longest = max(self.longest, took)
+        # half the way to what would have fitted: one slow disk sync is no reason to crawl
+        fitting = self.size * AIM_SECONDS / max(took, 0.001)
+        self.size = int(min(max((self.size + fitting) / 2, LEAST_PIECE, self.size / 4), LARGEST_PIECE, self.size * 2))
+        if took > AIM_SECONDS / 10:
+            await asyncio.sleep(REST_SECONDS)
 
 
 # --- staging --------------------------------------------------------------------------------------------------------
@@ -136,16 +162,14 @@ async def _clear(ctx: Context, turn: Turn, society: str, batch_id: int, changes:
     """Removes staged rows in pieces (SQLite overwrites what it deletes)."""
     stage_line, change_member = roster_stage.c.line, roster_change.c.member_id
     keys = [(roster_stage, stage_line), *([(roster_change, change_member)] if changes else [])]
+    pace = Pace()
     for table, key in keys:
         mine = (table.c.society == society, table.c.batch_id == batch_id)
-        while True:
-            async with ctx.store.begin() as tx:
-                await turn.renew(tx)
-                some = select(key).where(*mine).order_by(key).limit(PIECE)
+        done = -1
+        while done:
+            some = select(key).where(*mine).order_by(key).limit(pace.size)
+            async with pace.piece(ctx, turn) as tx:
                 done = (await tx.execute(delete(table).where(*mine, key.in_(some)))).rowcount
-            if done < PIECE:
-                break
-            await asyncio.sleep(REST_SECONDS)
 
 
 # --- going live -----------------------------------------------------------------------------------------------------
@@ -165,18 +189,15 @@ async def finish(ctx: Context, turn: Turn, society: Society, progress: Progress)
         batch = (await tx.execute(select(roster_batch).where(*mine))).first()
     if batch is None:
         return
-    total, done = batch.joined + batch.changed + batch.left, 0
+    total, done, pace = batch.joined + batch.changed + batch.left, 0, Pace()
     staged = and_(roster_stage.c.society == society.id, roster_stage.c.batch_id == batch.id)
-    async for piece in _pieces(ctx, roster_stage.c.line, and_(staged, roster_stage.c.verdict != "same")):
-        async with ctx.store.begin() as tx:
-            await turn.renew(tx)
-            await _cache(tx)
-            await _put_live(tx, society, batch, and_(staged, piece))
-        done += PIECE
+    async for piece in _pieces(ctx, pace, roster_stage.c.line, and_(staged, roster_stage.c.verdict != "same")):
+        done += pace.size
+        async with pace.piece(ctx, turn) as tx:
+            await _put_live(tx, society, batch, piece)
         progress("名簿に反映しています", min(done, total), total)
-        await asyncio.sleep(REST_SECONDS)
     if not batch.partial:
-        await _leave(ctx, turn, society, batch)
+        await _leave(ctx, turn, pace, society, batch)
     async with ctx.store.begin() as tx:
         await turn.renew(tx)
         await tx.execute(_batch(society.id, batch.id).values(state="live"))
@@ -190,14 +211,14 @@ def _batch(society: str, batch_id: int) -> Any:
 
 
 async def _pieces(
-    ctx: Context, key: ColumnElement[int], where: ColumnElement[bool]
+    ctx: Context, pace: Pace, key: ColumnElement[int], where: ColumnElement[bool]
 ) -> AsyncIterator[ColumnElement[bool]]:
-    """Conditions that cut the rows into pieces of at most PIECE, in the key's order."""
+    """Conditions that cut the rows into pieces of the pace's size, in the key's order."""
     after: int | None = None
     while True:
         begin = where if after is None else and_(where, key > after)
         async with ctx.store.read() as tx:
-            end = await tx.scalar(select(key).where(begin).order_by(key).offset(PIECE - 1).limit(1))
+            end = await tx.scalar(select(key).where(begin).order_by(key).offset(pace.size - 1).limit(1))
             if end is None and await tx.scalar(select(key).where(begin).limit(1)) is None:
                 return
         part = [] if after is None else [key > after]
@@ -277,19 +298,17 @@ async def _end_letters(tx: AsyncConnection, society: str, members: Any, now: int
     )
 
 
-async def _leave(ctx: Context, turn: Turn, society: Society, batch: Any) -> None:
+async def _leave(ctx: Context, turn: Turn, pace: Pace, society: Society, batch: Any) -> None:
     """Who is not in a whole roster left today."""
     m, s, today = member.c, roster_stage.c, people.today(batch.at)
     in_file = select(s.line).where(s.society == m.society, s.batch_id == batch.id, s.person_key == m.person_key)
     here = and_(m.society == society.id, or_(m.left_on.is_(None), m.left_on > today))
-    async for piece in _pieces(ctx, m.id, m.society == society.id):
+    async for piece in _pieces(ctx, pace, m.id, m.society == society.id):
         absent = and_(piece, here, ~in_file.exists())
         async with ctx.store.read() as tx:
             if await tx.scalar(select(m.id).where(absent).limit(1)) is None:
                 continue
-        async with ctx.store.begin() as tx:
-            await turn.renew(tx)
-            await _cache(tx)
+        async with pace.piece(ctx, turn) as tx:
             facts = (m.society, literal(batch.id), m.id, literal("left"), m.left_on, m.protected)
             names = ["society", "batch_id", "member_id", "kind", "left_on_before", "protected_before"]
             await tx.execute(
@@ -297,4 +316,3 @@ async def _leave(ctx: Context, turn: Turn, society: Society, batch: Any) -> None
             )
             await _end_letters(tx, society.id, select(m.id).where(absent), batch.at)
             await tx.execute(update(member).where(absent).values(left_on=today, batch=batch.id))
-        await asyncio.sleep(REST_SECONDS)

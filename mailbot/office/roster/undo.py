@@ -22,7 +22,8 @@ from .compare import before_place, changed_columns, indexes
 from .live import Turn
 from .rows import Progress, silent
 
-PIECE = 1000
+MOST = 4000
+"""Members whose facts are opened at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +106,14 @@ async def undo(
             return f"a newer import, {encode_id(batch.id)}, builds upon this one: undo that one first"
         counts = dict.fromkeys(("removed", "restored", "returned", "kept"), 0)
         total, done, after = batch.joined + batch.changed + batch.left, 0, 0
+        pace = live.Pace()
         while True:
             async with ctx.store.read() as tx:
-                rows = await _page(tx, society.id, batch.id, after, PIECE)
+                rows = await _page(tx, society.id, batch.id, after, min(pace.size, MOST))
             if not rows:
                 break
             restored = [_restored(ctx, society.id, batch.id, row, now) for row in rows if row.kind == "changed"]
-            async with ctx.store.begin() as tx:
-                await turn.renew(tx)
+            async with pace.piece(ctx, turn) as tx:
                 await _take_back(tx, society.id, batch, rows, restored, counts)
             after, done = rows[-1].member_id, done + len(rows)
             progress("取り消しています", done, total)
