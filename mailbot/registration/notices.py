@@ -19,6 +19,7 @@ from mailbot.store.tables import address as address_table
 from mailbot.store.tables import link
 
 from .context import Context
+from .invite import mail_deadline
 
 MINUTE_MS = 60_000
 
@@ -89,7 +90,7 @@ async def ask_proof(
         address.text,
         member_id=member_id,
         link_id=link_id,
-        deadline_at=expires_at,
+        deadline_at=mail_deadline(now, expires_at),
     )
     await outbox.put(tx, [mail], now, ctx.host)
 

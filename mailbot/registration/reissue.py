@@ -27,6 +27,7 @@ from mailbot.telemetry import emit
 
 from . import choices, limits, login, notices, people, words
 from .context import Context
+from .invite import mail_deadline
 from .journeys import JOURNEY_MS, proof_fits
 from .notices import MINUTE_MS, new_token, token_hash
 from .outcomes import Begun, Complaint, Refused, ReissuePage
@@ -119,7 +120,7 @@ async def expand(ctx: Context, tx: AsyncConnection, now: int) -> int:
                 account.address,
                 member_id=account.member_id,
                 link_id=link_id,
-                deadline_at=expires_at,
+                deadline_at=mail_deadline(now, expires_at),
             )
         )
     if links:
