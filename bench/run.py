@@ -7,7 +7,6 @@ the ratio, not the figures. Load and sink share one process; the CPU they take i
 import argparse
 import asyncio
 import json
-import pstats
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.load import Load, send
+from bench.profile import report, watched
 from bench.sink import Sink, start
 from bench.systems import RECIPIENT, System, machine, relay, robot
 
@@ -86,10 +86,12 @@ async def _measure(options: argparse.Namespace, profile: Path | None) -> tuple[l
     with ExitStack() as stack:
         systems = []
         if options.only != "relay":
-            systems.append(stack.enter_context(robot(sink.port, profile)))
+            systems.append(stack.enter_context(robot(sink.port)))
         if options.only != "robot" and not profile:
             systems.append(stack.enter_context(relay(sink.port)))
         for number in range(options.rounds + 1):
+            if profile and number == 1:
+                stack.enter_context(watched(systems[0].pid, profile))
             for system in systems:
                 mails = options.mails if number else max(options.mails // 10, options.connections)
                 load = Load(RECIPIENT, first, mails)
@@ -192,9 +194,7 @@ def main() -> int:
             rounds, sink = runner.run(_measure(options, profile))
         ratio = _report(rounds, options)
         if profile:
-            print("The profiler itself about doubles the time; waiting (poll, acquire, get) is no work.")
-            pstats.Stats(str(profile)).strip_dirs().sort_stats("tottime").print_stats(35)
-            pstats.Stats(str(profile)).strip_dirs().sort_stats("cumtime").print_stats(r"mailbot|\.py", 45)
+            print(report(profile))
     wrong = _check(rounds, sink)
     for line in wrong:
         print(line)

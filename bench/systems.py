@@ -100,19 +100,16 @@ def robot_config(folder: Path, *, smtp: int, web: int, ops: int, sink_port: int)
 
 
 @contextmanager
-def robot(sink_port: int, profile: Path | None = None) -> Iterator[System]:
-    """The robot, all roles in one process, started by its command line; under a profiler if `profile` names a file."""
+def robot(sink_port: int) -> Iterator[System]:
+    """The robot, all roles in one process, started by its command line."""
     folder = Path(tempfile.mkdtemp(prefix="mb-bench-"))
     smtp, web, ops = free_port(), free_port(), free_port()
     robot_config(folder, smtp=smtp, web=web, ops=ops, sink_port=sink_port)
-    command = [str(Path(sys.executable).with_name("mailbot"))]
-    if profile:
-        command = [sys.executable, "-m", "bench.profiled", str(profile)]
     log = folder / "log"
     try:
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [*command, "--config", str(folder), "serve"],
+                [Path(sys.executable).with_name("mailbot"), "--config", str(folder), "serve"],
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 cwd=Path(__file__).parents[1],
