@@ -58,7 +58,7 @@ docs: $(DEV)  ## hold the documents against the code
 .PHONY: chaos
 chaos: $(DEV)  ## kill the robot at random moments under load, on both databases
 	@scripts/servers.sh
-	@$(BIN)/pytest tests/flow -k kill $(ARGS)
+	@$(BIN)/pytest tests/flow/test_accept_kill.py -s $(ARGS)
 
 .PHONY: bench
 bench: $(DEV)  ## mails a second, beside a Postfix that only relays the same mails
