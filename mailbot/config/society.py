@@ -212,6 +212,8 @@ class Question(Section):
 class Pages(Section):
     text_sizes: bool = False
     """Offer larger text (文字サイズ 中・大) on every page."""
+    step_count: bool = True
+    """Say above each step how many there are; off where the pages' own names carry numbers."""
     key_colours: tuple[str, str, str] = ("#0017c1", "#00118f", "#000060")
     """Button, hover and pressed; white text on them must keep a contrast of 4.5."""
     entry_text: str | None = None

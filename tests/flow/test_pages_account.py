@@ -269,7 +269,7 @@ async def test_the_journey_without_a_mail_is_for_societies_that_have_one(at: Hou
     async with browser(at) as member:
         page = await member.follow(await member.get("/shochiku/login"), "印字されていた方")
         page = await member.submit(page, {"login_id": "12345678", "password": secret})
-        assert page.heading == "利用者情報入力"
+        assert page.heading == "新規利用登録③"
         assert (page.value("login_id"), page.value("address")) == ("12345678", "take@example.co.jp")
         assert (await member.get("/yokokou/direct")).status == 404
 

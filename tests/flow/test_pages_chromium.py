@@ -143,7 +143,7 @@ async def test_the_pages_before_login_and_the_pages_that_refuse(at: House, brows
     async with walker(browser, js=False, width=width) as walk:
         for path, heading in (
             ("shochiku/login", "ログイン"),
-            ("shochiku/direct", "新規利用登録"),
+            ("shochiku/direct", "新規利用登録②"),
             ("yokokou/entry", "新規利用登録"),
             ("yokokou/entry/sent", "メールをご覧ください"),
             ("yokokou/reissue", "パスワード再発行"),
