@@ -87,7 +87,7 @@ async def _my_minute(tx: AsyncConnection, now: int) -> bool:
     if (await tx.execute(select(lease.c.name).where(lease.c.name == _TURN))).first() is not None:
         return False
     row = insert(tx)(lease).values(name=_TURN, holder=_TURN, until=now + MINUTE_MS).on_conflict_do_nothing()
-    return bool((await tx.execute(row)).rowcount)
+    return (await tx.execute(row.returning(lease.c.name))).first() is not None
 
 
 async def _remind(ctx: Context, tx: AsyncConnection, society: Society, now: int) -> int:

@@ -65,7 +65,7 @@ class Turn:
         async with self._ctx.store.begin() as tx:
             await tx.execute(delete(lease).where(lease.c.name == self._name, lease.c.until <= self._time()))
             row = upsert(tx)(lease).values(name=self._name, holder=self._holder, until=self._time() + LEASE_MS)
-            if (await tx.execute(row.on_conflict_do_nothing())).rowcount != 1:
+            if (await tx.execute(row.on_conflict_do_nothing().returning(lease.c.name))).first() is None:
                 raise Busy("another roster command works on this society; try again in two minutes")
         return self
 
