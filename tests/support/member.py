@@ -91,3 +91,15 @@ class Member:
         for name, value in data:
             grouped.setdefault(name, []).append(value)
         return Page(await self.client.request(chosen.get("method", "get").upper(), target, data=grouped))
+
+
+async def register(
+    member: Member, link: str, printed_id: str, printed_password: str, login_id: str, password: str
+) -> Page:
+    """From the link of the mail to the page after the last step."""
+    step = await member.submit(await member.get(link), {"login_id": printed_id, "password": printed_password})
+    return await member.submit(step, {"login_id": login_id, "password": password, "password_again": password})
+
+
+async def log_in(member: Member, society: str, login_id: str, password: str) -> Page:
+    return await member.submit(await member.get(f"/{society}/login"), {"login_id": login_id, "password": password})

@@ -106,7 +106,7 @@ class Robot:
         file.write_text("\n".join(lines) + "\n", "utf-8")
         self.command("roster", "import", society, str(file), *(["--partial"] if partial else []))
 
-    async def start(self, seconds: float = 30) -> None:
+    async def start(self, seconds: float = 90) -> None:
         arguments = [word for role in self.roles for word in ("--role", role)]
         await asyncio.to_thread(self._spawn, arguments)
         end = time.monotonic() + seconds
@@ -148,7 +148,7 @@ class Robot:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait(10)
 
-    async def stop(self, seconds: float = 30) -> int:
+    async def stop(self, seconds: float = 60) -> int:
         """SIGTERM -> the exit status."""
         assert self.process is not None
         if self.process.poll() is None:
@@ -203,6 +203,38 @@ def link_in(mail: Taken) -> str:
     found = [line for line in body(mail).splitlines() if line.startswith("http")]
     assert len(found) == 1, body(mail)
     return found[0]
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody on the roster, with what the letter on paper says."""
+
+    name: str
+    kana: str
+    birth_date: str
+    number: str
+    printed_id: str
+    printed_password: str
+    symbol: str = "7731"
+    nickname: str = ""
+
+    @property
+    def row(self) -> dict[str, str]:
+        return {
+            "記号": self.symbol,
+            "番号": self.number,
+            "氏名": self.name,
+            "カナ氏名": self.kana,
+            "生年月日": self.birth_date,
+            "仮ニックネーム": self.nickname,
+            "仮ログインID": self.printed_id,
+            "仮パスワード": self.printed_password,
+        }
+
+
+HANAKO = Person("夏目花子", "ナツメハナコ", "1987-03-14", "904418", "41862075", "72049518", nickname="はなちゃん")
+TARO = Person("夏目太郎", "ナツメタロウ", "1985-11-02", "904418", "96310584", "30586217", nickname="たろさん")
+JIRO = Person("伊能次郎", "イノウジロウ", "1979-06-30", "815526", "58021947", "61947302", nickname="じろきち")
 
 
 async def invitation(made: Robot, smtp_sink: Sink, sender: str, to: str) -> str:
