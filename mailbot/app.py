@@ -7,9 +7,11 @@ Raises `StartProblem` with everything that keeps the robot from starting, in wor
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,7 +20,6 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import argon2
-from jinja2 import TemplateError
 from starlette.types import ASGIApp
 
 from mailbot import credentials, resources
@@ -35,6 +36,7 @@ from mailbot.registration.context import Context
 from mailbot.store import Store, open_store, schema
 from mailbot.store.clock import Clock
 from mailbot.telemetry import emit
+from mailbot.web import render
 from mailbot.web.app import member_app
 from mailbot.web.ops import ops_app
 from mailbot.web.serve import serve as serve_web
@@ -63,13 +65,18 @@ def template_folders(settings: Settings) -> list[Path]:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """A new file of mode 0600, whole or not at all. Raises FileExistsError."""
+    """A new file of mode 0600, whole or not at all; one that another role made meanwhile stays."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # made with mode 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(name, path)
+    finally:
+        Path(name).unlink()
 
 
 def read_private(path: Path) -> bytes:
@@ -105,7 +112,11 @@ async def open_ring(settings: Settings, store: Store, now: int) -> KeyRing:
                     [f"{path}: the key ring is missing, and this database needs it: put the file back from your backup"]
                 )
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            credentials.save(path, KeyRing.create(now), new=True)
+            try:
+                credentials.save(path, KeyRing.create(now), new=True)
+            except RingError:
+                if not path.exists():  # else another role was faster
+                    raise
         ring = credentials.load(path)
         await schema.bind_ring(store, ring.fingerprint())
     except (RingError, schema.SchemaError) as error:
@@ -133,7 +144,7 @@ def open_passwords(settings: Settings) -> Passwords:
 
 def problems(settings: Settings, letters: Letters) -> list[str]:
     """What every room finds wrong with the societies' files and templates."""
-    found = list(letters.problems())
+    found = [*letters.problems(), *render.problems(settings.societies, template_folders(settings))]
     for society in settings.societies.values():
         found += [f"{society.id}: {text}" for text in steps.problems(society)]
     return found
@@ -208,10 +219,7 @@ class Robot:
         listener = SmtpListener(
             settings.site.smtp, settings.site.site.host, settings.directory, reception.receive, self.clock.now
         )
-        try:
-            pages = member_app(ctx, template_folders(settings), clock=self.clock.now)
-        except TemplateError as error:
-            raise StartProblem([f"a page template is broken: {error}"]) from error
+        pages = member_app(ctx, template_folders(settings), clock=self.clock.now)
         courier_stop = asyncio.Event()
         tasks: list[asyncio.Task[None]] = []
         async with asyncio.TaskGroup() as group:

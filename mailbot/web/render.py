@@ -5,11 +5,11 @@ A society overrides `pages/<name>` by `societies/<id>/pages/<name>` in any of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mailbot.config import HelpCase, HelpChannel, Society
@@ -25,13 +25,12 @@ class Pages:
 
     def __init__(self, societies: Mapping[str, Society], folders: Sequence[Path], assets: Assets) -> None:
         self._assets = assets
-        common = [folder / "pages" for folder in folders]
-        self._plain = _environment(common)
-        self._own: dict[str, Environment] = {}
-        for name in societies:
-            own = [folder / "societies" / name / "pages" for folder in folders]
-            if any(folder.is_dir() for folder in own):
-                self._own[name] = _environment([*own, *common])
+        environments = {name: _environment(places) for name, places in _places(societies, folders).items()}
+        for environment in environments.values():
+            for name in environment.list_templates(extensions=["html"]):
+                environment.get_template(name)
+        self._plain = environments.pop("")
+        self._own = environments
 
     def html(self, society: Society | None, name: str, facts: Mapping[str, Any]) -> str:
         """One page. `facts` is whatever the template names beside the frame's own facts."""
@@ -56,6 +55,26 @@ class Pages:
             "place": "",
         }
         return environment.get_template(name).render({**frame, **facts})
+
+
+def problems(societies: Iterable[str], folders: Sequence[Path]) -> list[str]:
+    """Every page template that cannot be compiled, with file, line and what is wrong."""
+    found: dict[str, None] = {}
+    for places in _places(societies, folders).values():
+        environment = _environment(places)
+        for name in environment.list_templates(extensions=["html"]):
+            try:
+                environment.get_template(name)
+            except TemplateSyntaxError as error:
+                found[f"{error.filename}:{error.lineno}: {error.message}"] = None
+    return list(found)
+
+
+def _places(societies: Iterable[str], folders: Sequence[Path]) -> dict[str, list[Path]]:
+    """Society -> where its pages are looked for, those without any of their own left out; "" -> the shared ones."""
+    shared = [folder / "pages" for folder in folders]
+    own = {name: [folder / "societies" / name / "pages" for folder in folders] for name in societies}
+    return {"": shared} | {name: [*some, *shared] for name, some in own.items() if any(map(Path.is_dir, some))}
 
 
 def help_channels(society: Society, case: HelpCase) -> tuple[HelpChannel, ...]:
@@ -83,8 +102,6 @@ def _environment(folders: Sequence[Path]) -> Environment:
     )
     environment.filters.update(day=japan.day, clock=japan.clock, moment=japan.moment, telephone=_telephone)
     environment.globals.update(until=japan.until)
-    for name in environment.list_templates(extensions=["html"]):
-        environment.get_template(name)
     return environment
 
 
