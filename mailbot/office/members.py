@@ -14,14 +14,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot import audit, credentials
 from mailbot.config import Society
-from mailbot.registration import people
+from mailbot.mail.address import Address
+from mailbot.registration import choices, notices, people
 from mailbot.registration.context import Context
 from mailbot.registration.members import MemberRecord, find, view
+from mailbot.registration.outcomes import Complaint
 from mailbot.store.tables import address, link, member, outbox
 
 from . import sheet
 
-__all__ = ["Card", "LinkLine", "card", "export", "find", "masked", "view"]
+__all__ = ["Card", "LinkLine", "card", "correct_address", "export", "find", "masked", "view"]
 
 CHUNK = 1000
 SHOWN = 20
@@ -101,6 +103,25 @@ async def _mails(tx: AsyncConnection, found: MemberRecord) -> tuple[Any, ...]:
         .limit(SHOWN)
     )
     return tuple(rows.all())
+
+
+async def correct_address(
+    ctx: Context, society: Society, member_id: int, typed: str, *, slot: int = 1, actor: str, now: int
+) -> Address | str:
+    """For who lost the registered address; staff have checked the person. The new one is mailed a link and counts once
+    that was followed; the others are told then. A sentence says what is wrong, with the address or the member.
+    """
+    address = choices.address(ctx, typed, "address", society.label(f"profile.address-{slot}"))
+    if isinstance(address, Complaint):
+        return address.text
+    mine = (member.c.society == society.id, member.c.id == member_id, member.c.state == "registered")
+    async with ctx.store.begin() as tx:
+        if await tx.scalar(select(member.c.id).where(*mine).with_for_update()) is None:
+            return "まだ利用登録をしていない方です。"
+        await notices.ask_proof(ctx, tx, society, member_id, slot, address, now)
+        await audit.record(tx, actor, "address-corrected", society.id, member_id, {"slot": slot}, now)
+    ctx.store.wake("outbox")
+    return address
 
 
 def masked(text: str, keep: int = 0) -> str:

@@ -28,7 +28,7 @@ from mailbot.store.tables import lease, member, roster_batch, roster_change, ros
 from .rows import Progress
 
 FIRST_PIECE, LEAST_PIECE, LARGEST_PIECE = 1000, 50, 8000
-AIM_SECONDS = 0.3
+AIM_SECONDS = 0.2
 """How long one transaction should hold the write lock, on whatever machine; one second is the limit."""
 REST_SECONDS = 0.15
 LEASE_MS = 120_000
@@ -100,9 +100,10 @@ class Pace:
             yield tx
         took = time.perf_counter() - begun
         self.longest = max(self.longest, took)
-        # half the way to what would have fitted: one slow disk sync is no reason to crawl
+        # down at once to what would have fitted, up with care; one slow disk sync is no reason to crawl
         fitting = self.size * AIM_SECONDS / max(took, 0.001)
-        self.size = int(min(max((self.size + fitting) / 2, LEAST_PIECE, self.size / 4), LARGEST_PIECE, self.size * 2))
+        wanted = max(fitting, self.size / 4) if fitting < self.size else min((self.size + fitting) / 2, self.size * 2)
+        self.size = int(min(max(wanted, LEAST_PIECE), LARGEST_PIECE))
         if took > AIM_SECONDS / 10:
             await asyncio.sleep(REST_SECONDS)
 

@@ -49,31 +49,38 @@ class Broken:
 
 
 def detect(file: Path) -> str:
-    """The encoding: a mark, else UTF-8 if all of it is, else cp932; of two that fail, the one that fails later."""
+    """The encoding: a mark, else UTF-8 if all of it is, else cp932; of two that fail, the one that fails later.
+
+    A file cut in the middle of its last letter is still UTF-8, though cp932 would read all of it as nonsense.
+    """
     with file.open("rb") as stream:
         head = stream.read(4)
     for bom, name in _BOMS:
         if head.startswith(bom):
             return name
-    utf8, cp932 = _fails_at(file, "utf-8"), _fails_at(file, "cp932")
-    if utf8 is None or (cp932 is not None and utf8 >= cp932):
+    utf8, beyond_ascii = _fails_at(file, "utf-8")
+    if utf8 is None or (beyond_ascii and utf8 >= file.stat().st_size - 3):
         return "utf-8"
-    return "cp932"
+    cp932, _ = _fails_at(file, "cp932")
+    return "utf-8" if cp932 is not None and utf8 >= cp932 else "cp932"
 
 
-def _fails_at(file: Path, encoding: str) -> int | None:
-    """Number of characters before the first bytes that do not decode strictly; None when all do."""
+def _fails_at(file: Path, encoding: str) -> tuple[int | None, bool]:
+    """(position of the first byte that does not decode strictly, whether letters beyond ASCII came before it)."""
     decoder = codecs.getincrementaldecoder(encoding)("strict")
-    done = 0
+    position, beyond_ascii = 0, False
     with file.open("rb") as stream:
         while True:
             block = stream.read(_BLOCK)
+            waiting = len(decoder.getstate()[0])
             try:
-                done += len(decoder.decode(block, final=not block))
+                beyond_ascii = not decoder.decode(block, final=not block).isascii() or beyond_ascii
             except UnicodeDecodeError as error:
-                return done + error.start
+                before = error.object[: error.start].decode(encoding)
+                return position - waiting + error.start, beyond_ascii or not before.isascii()
             if not block:
-                return None
+                return None, beyond_ascii
+            position += len(block)
 
 
 def records(file: Path, encoding: str) -> Iterator[Record | Broken]:
