@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select, tuple_, update
+from sqlalchemy import bindparam, delete, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.store.engine import insert
@@ -44,15 +44,13 @@ class Hit:
         return (self.society, self.scope, self.subject)
 
 
-_UPDATE = (
-    update(budget)
-    .where(budget.c.society == bindparam("k0"), budget.c.scope == bindparam("k1"), budget.c.subject == bindparam("k2"))
-    .values(
-        {
-            name: bindparam(name)
-            for name in ("minute_at", "minute_count", "hour_at", "hour_count", "day_at", "day_count")
-        }
-    )
+_COUNTERS = ("minute_at", "minute_count", "hour_at", "hour_count", "day_at", "day_count")
+_KEY = tuple_(budget.c.society, budget.c.scope, budget.c.subject)
+_LOCK = (
+    select(budget)
+    .where(_KEY.in_(bindparam("keys", expanding=True)))
+    .order_by(budget.c.society, budget.c.scope, budget.c.subject)
+    .with_for_update()
 )
 
 
@@ -70,18 +68,12 @@ class Ledger:
         keys = sorted(set(keys))
         if not keys:
             return cls({}, now)
-        fresh = {"minute_at": now, "minute_count": 0, "hour_at": now, "hour_count": 0, "day_at": now, "day_count": 0}
-        await tx.execute(
-            insert(tx)(budget).on_conflict_do_nothing(),
-            [{"society": s, "scope": c, "subject": x, **fresh} for s, c, x in keys],
-        )
-        statement = (
-            select(budget)
-            .where(tuple_(budget.c.society, budget.c.scope, budget.c.subject).in_(keys))
-            .order_by(budget.c.society, budget.c.scope, budget.c.subject)
-            .with_for_update()
-        )
-        rows = {(r[0], r[1], r[2]): list(r[3:]) for r in await tx.execute(statement)}
+        rows = {key: [now, 0, now, 0, now, 0] for key in keys}
+        if tx.dialect.name != "sqlite":  # SQLite has one writer; elsewhere only a row that is there can be locked
+            missing = insert(tx)(budget).on_conflict_do_nothing()
+            await tx.execute(missing, [_values(key, row) for key, row in rows.items()])
+        for found in await tx.execute(_LOCK, {"keys": keys}):
+            rows[found[0], found[1], found[2]] = list(found[3:])
         for row in rows.values():
             for place, length in ((0, MINUTE_MS), (2, HOUR_MS), (4, DAY_MS)):
                 if now >= row[place] + length or now < row[place]:
@@ -107,21 +99,15 @@ class Ledger:
     async def save(self, tx: AsyncConnection) -> None:
         """Writes the counters that changed."""
         if self._changed:
-            await tx.execute(_UPDATE, [_parameters(key, self._rows[key]) for key in sorted(self._changed)])
+            row = insert(tx)(budget)
+            statement = row.on_conflict_do_update(
+                index_elements=["society", "scope", "subject"], set_={name: row.excluded[name] for name in _COUNTERS}
+            )
+            await tx.execute(statement, [_values(key, self._rows[key]) for key in sorted(self._changed)])
 
 
-def _parameters(key: tuple[str, str, str], row: list[int]) -> dict[str, Any]:
-    return {
-        "k0": key[0],
-        "k1": key[1],
-        "k2": key[2],
-        "minute_at": row[0],
-        "minute_count": row[1],
-        "hour_at": row[2],
-        "hour_count": row[3],
-        "day_at": row[4],
-        "day_count": row[5],
-    }
+def _values(key: tuple[str, str, str], row: Sequence[int]) -> dict[str, Any]:
+    return dict(zip(("society", "scope", "subject", *_COUNTERS), (*key, *row), strict=True))
 
 
 async def hit(tx: AsyncConnection, hits: Sequence[Hit], now: int) -> list[bool]:

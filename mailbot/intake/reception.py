@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.config import Settings
@@ -28,7 +28,6 @@ from mailbot.registration import stops
 from mailbot.registration.context import Context
 from mailbot.registration.invite import LinkRequest, request_links
 from mailbot.store.alarms import raise_alarm
-from mailbot.store.engine import insert
 from mailbot.store.tables import inbox, member
 from mailbot.telemetry import emit
 
@@ -37,6 +36,11 @@ WINNING = (Purpose.REGISTRATION, Purpose.HELP, Purpose.BOUNCE, Purpose.POSTMASTE
 
 CAP_REFRESH_MS = 60_000
 GATHER_SECONDS = 0.005
+
+
+_SEEN = select(inbox.c.society, inbox.c.inbox_key).where(
+    tuple_(inbox.c.society, inbox.c.inbox_key).in_(bindparam("keys", expanding=True))
+)
 
 
 @dataclass(slots=True)
@@ -200,7 +204,7 @@ class Reception:
             row["outbox_id"] = outbox_id
         if rows:
             # a second robot may have taken the same mail in the meantime: the unique key then fails this batch
-            await tx.execute(insert(tx)(inbox), rows)
+            await tx.execute(inbox.insert(), rows)
         return answers
 
     def _hits(self, waiting: _Waiting) -> list[Hit]:
@@ -227,8 +231,7 @@ class Reception:
             self._caps[society] = (now, Limits(hour=cap))
 
     async def _seen(self, tx: AsyncConnection, batch: list[_Waiting]) -> set[tuple[str, bytes]]:
-        keys = [w.key for w in batch]
-        found = await tx.execute(select(inbox.c.society, inbox.c.inbox_key).where(inbox.c.inbox_key.in_(keys)))
+        found = await tx.execute(_SEEN, {"keys": [(w.society, w.key) for w in batch]})
         return {(society, bytes(key)) for society, key in found}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import bindparam, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot import audit, credentials
@@ -22,6 +22,8 @@ from mailbot.store.tables import link, member
 from . import people
 from .context import Context
 from .reissue import mailed_password
+
+_LINKS = select(link).where(tuple_(link.c.society, link.c.id).in_(bindparam("keys", expanding=True)))
 
 Facts = dict[str, str | int]
 Key = tuple[str, int]
@@ -82,7 +84,7 @@ async def _read(tx: AsyncConnection, mails: Sequence[ClaimedMail]) -> _Rows:
     members: dict[Key, Any] = {}
     addresses: dict[Key, set[str]] = {}
     if link_keys:
-        for row in await tx.execute(select(link).where(tuple_(link.c.society, link.c.id).in_(link_keys))):
+        for row in await tx.execute(_LINKS, {"keys": link_keys}):
             links[row.society, row.id] = row
     if member_keys:
         c = member.c
