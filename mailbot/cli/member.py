@@ -1,4 +1,4 @@
-"""`mailbot member`: look members up, and hand registrations over to the portal."""
+"""`mailbot member`: look members up, mend an address, and hand registrations over to the portal."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Reveal = Annotated[bool, typer.Option("--reveal", help="Show names, numbers and 
 
 
 def register(command: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Members: find one, see how far the registration is, export.")
-    for function in (find, show, export):
+    group = typer.Typer(no_args_is_help=True, help="Members: find one, see how far they are, mend an address, export.")
+    for function in (find, show, address, export):
         group.command()(function)
     command.add_typer(group, name="member")
 
@@ -151,6 +151,30 @@ def show(
     for title, rows in lists.items():
         print()
         common.show(rows, False, title=title, empty=f"No {title}.")
+
+
+def address(
+    society: Name,
+    member: Annotated[str, typer.Argument(help="The member's id, from `member find`.")],
+    new: Annotated[str, typer.Argument(help="The address the member can read.")],
+    slot: Annotated[int, typer.Option(min=1, max=3, help="Which of the member's addresses.")] = 1,
+) -> None:
+    """For who lost the registered address, after checking the person: mail the new one a link that makes it count."""
+    member_id = decode_id(member)
+
+    async def work() -> str:
+        async with common.opened() as (ctx, now):
+            chosen = app.society_of(ctx.settings, society)
+            if member_id is None or slot > chosen.profile.addresses:
+                raise common.Failed(f"no member {member} with an address {slot}")
+            done = await members.correct_address(
+                ctx, chosen, member_id, new, slot=slot, actor=common.actor(), now=now
+            )
+        if isinstance(done, str):
+            raise common.Failed(done)
+        return done.text
+
+    print(f"{common.run(work())} counts once its owner has followed the link mailed to it.")
 
 
 def export(
