@@ -110,7 +110,7 @@ class WebSection(Section):
     listen: str = "127.0.0.1:8080"
     """Where the members' pages are served: `host:port`."""
     trusted_proxies: tuple[str, ...] = ()
-    """Addresses whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+    """Addresses or networks whose X-Forwarded-For is believed: the proxy in front."""
     idle_minutes: PositiveInt = 15
     """A login ends after this much rest."""
     absolute_minutes: PositiveInt = 60
@@ -119,6 +119,7 @@ class WebSection(Section):
     """Memory of one argon2id hash (time cost 2, parallelism 1)."""
 
     _listen = field_validator("listen")(lambda cls, v: _endpoint(v))
+    _proxies = field_validator("trusted_proxies")(lambda cls, v: tuple(_network(x) for x in v))
 
 
 class OpsSection(Section):
