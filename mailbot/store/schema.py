@@ -15,6 +15,7 @@ from mailbot.store.engine import Store, insert
 from mailbot.store.tables import member, meta, temporary
 
 FINGERPRINT = "key-ring"
+UPGRADE_LOCK = 0x6D61696C626F74  # "mailbot"
 
 
 class SchemaError(Exception):
@@ -39,7 +40,7 @@ async def current(store: Store) -> str | None:
 
 
 async def upgrade(store: Store) -> None:
-    """Runs what is missing, in one transaction."""
+    """Runs what is missing, in one transaction; roles that start together take turns."""
 
     def run(connection: Connection) -> None:
         config = _config()
@@ -47,6 +48,8 @@ async def upgrade(store: Store) -> None:
         command.upgrade(config, "head")
 
     async with store.begin() as tx:
+        if store.dialect == "postgresql":
+            await tx.execute(select(func.pg_advisory_xact_lock(UPGRADE_LOCK)))
         await tx.run_sync(run)
 
 

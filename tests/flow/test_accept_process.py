@@ -378,8 +378,8 @@ async def test_three_roles_on_one_postgresql_do_the_whole_job(
     roles = [Robot(tmp_path, smtp_sink.port, postgres_url, (role,), **ports) for role in ("intake", "courier", "web")]
     made = roles[0]
     try:
+        await asyncio.gather(*(role.start() for role in roles))  # the first start of all of them, at the same time
         await asyncio.to_thread(made.import_roster, "yokokou", HANAKO.row)
-        await asyncio.gather(*(role.start() for role in roles))
         link = await invitation(made, smtp_sink, SENDER, TO)
         async with Member(made.web) as member:
             done = await register(member, link, HANAKO.printed_id, HANAKO.printed_password, "hanako-n", PASSWORD)
