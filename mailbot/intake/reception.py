@@ -34,6 +34,9 @@ from mailbot.telemetry import emit
 WINNING = (Purpose.REGISTRATION, Purpose.HELP, Purpose.BOUNCE, Purpose.POSTMASTER, Purpose.ABUSE, Purpose.NO_REPLY)
 """A DATA with several recipients is one mail with one answer: the first purpose here that one of them serves."""
 
+LOOPS = (Reason.LOOP, Reason.TOO_MANY_RECEIVED)
+"""Reasons that staff hear of: something keeps sending."""
+
 CAP_REFRESH_MS = 60_000
 GATHER_SECONDS = 0.005
 
@@ -65,6 +68,7 @@ class Reception:
         self._gathered = asyncio.Event()
         self._caps: dict[str, tuple[int, Limits]] = {}
         self._own = _own(ctx.settings)
+        self._legacy_domains = frozenset(ctx.settings.site.smtp.legacy_domains)
         budgets = ctx.settings.site.budgets
         self._limits = (
             Limits(budgets.address_per_minute, budgets.address_per_hour, budgets.address_per_day),
@@ -74,7 +78,7 @@ class Reception:
 
     async def receive(self, envelope: Envelope) -> Status:
         """The answer to the end of DATA. 250 only when everything is committed."""
-        inbound = facts(envelope.content)
+        inbound = facts(envelope.content, self._legacy_domains)
         society, purpose = self._route(envelope.recipients)
         verdict = judge(envelope, inbound, purpose, self._own)
         if verdict.action is Action.REFUSE:
@@ -178,7 +182,7 @@ class Reception:
                         emit("mail.deferred", society=waiting.society, reason=Reason.OVER_BUDGET, scope=over.scope)
                         answers.append(status.OVER_LIMIT)
                         continue
-            if verdict.reason is Reason.LOOP:
+            if verdict.reason in LOOPS:
                 await raise_alarm(
                     tx, waiting.society, "mail-loop", f"mail from {waiting.envelope.peer} goes in circles", now
                 )
@@ -236,7 +240,8 @@ class Reception:
 
 
 def _own(settings: Settings) -> OwnAddresses:
-    return OwnAddresses(keys=settings.directory.own_keys(), domains=settings.directory.domains)
+    directory = settings.directory
+    return OwnAddresses(directory.own_keys(), directory.domains, frozenset({settings.site.site.host.lower()}))
 
 
 def _row(waiting: _Waiting, verdict: Verdict) -> dict[str, object]:

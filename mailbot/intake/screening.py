@@ -52,7 +52,7 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.ACCEPTED: "A person wrote to a registration address and gets the invitation.",
     Reason.NOT_FOR_ANSWER: "It was sent to an address that never answers: help, bounce, no-reply, postmaster or abuse.",
     Reason.NULL_SENDER: "The sender is empty (MAIL FROM:<>): a delivery report, which is never answered.",
-    Reason.BROKEN_HEADERS: "The header block exceeds 64 KiB, 200 fields or 8 KiB in one field.",
+    Reason.BROKEN_HEADERS: "The header block exceeds 64 KiB, 200 fields or 8 KiB in one field (a Subject is cut).",
     Reason.TOO_MANY_RECEIVED: "More than 100 Received fields: the message goes round in a loop.",
     Reason.LOOP: "It comes from a robot like this one, or keeps answering our own mails.",
     Reason.AUTOMATIC_REPLY: "Its headers say that a program sent it: out-of-office note, receipt or notification.",

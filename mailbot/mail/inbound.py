@@ -1,8 +1,8 @@
 """What a received message says about itself, read from its header block alone; the body is never looked at.
 
 Pure and linear on hostile input: a malformed header is a fact, not an error. Limits: 64 KiB of headers, 200 fields,
-8 KiB a field; beyond them the message is `broken` and no further fact is given. Standards: RFC 5322 section 3.6, RFC
-3834, RFC 5230.
+8 KiB a field; beyond them the message is `broken` and no further fact is given. Only a Subject may be longer: nothing
+depends on it, so it is cut. Standards: RFC 5322 section 3.6, RFC 3834, RFC 5230.
 """
 
 import hashlib
@@ -92,7 +92,7 @@ def facts(content: bytes, legacy_domains: Set[str] = LEGACY_DOMAINS) -> Inbound:
     pairs = split(block)
     if len(pairs) > MAX_FIELDS:
         return Inbound(broken="too-many-fields", block=block)
-    if len(block) > MAX_FIELD and any(len(value) > MAX_FIELD for _, value in pairs):
+    if len(block) > MAX_FIELD and any(len(value) > MAX_FIELD and name.lower() != b"subject" for name, value in pairs):
         return Inbound(broken="field-too-long", block=block)
 
     fields: _Fields = {}
@@ -132,7 +132,7 @@ def facts(content: bytes, legacy_domains: Set[str] = LEGACY_DOMAINS) -> Inbound:
         problem,
         message_id,
         escaped(unfold(fields[b"date"][0]).decode("latin-1"), 100) if b"date" in fields else "",
-        fields[b"subject"][0] if b"subject" in fields else b"",
+        fields[b"subject"][0][:MAX_FIELD] if b"subject" in fields else b"",
         _sign_of_a_program(fields),
         len(fields.get(b"received", ())),
         len(answered),

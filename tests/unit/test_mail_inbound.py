@@ -154,6 +154,8 @@ def test_limits() -> None:
     assert facts(b"X: 1\r\n" * (MAX_FIELDS - 2) + PLAIN).broken == "too-many-fields"
     assert facts(b"X:" + b"a" * (MAX_FIELD - 1) + b"\r\n" + PLAIN).broken is None
     assert facts(b"X:" + b"a" * MAX_FIELD + b"\r\n" + PLAIN).broken == "field-too-long"
+    long_subject = facts(b"SUBJECT:" + b"a" * 20_000 + b"\r\n" + PLAIN)
+    assert (long_subject.broken, len(long_subject.raw_subject)) == (None, MAX_FIELD)
     assert facts(filler * 66 + PLAIN).from_address is None
 
 
