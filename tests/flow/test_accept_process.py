@@ -374,7 +374,7 @@ async def test_rotated_keys_keep_links_and_compromised_ones_kill_them(tmp_path: 
 async def test_three_roles_on_one_postgresql_do_the_whole_job(
     tmp_path: Path, smtp_sink: Sink, postgres_url: str
 ) -> None:
-    ports = {"smtp_port": free_port(), "web_port": free_port()}
+    ports: dict[str, Any] = {"smtp_port": free_port(), "web_port": free_port()}
     roles = [Robot(tmp_path, smtp_sink.port, postgres_url, (role,), **ports) for role in ("intake", "courier", "web")]
     made = roles[0]
     try:
