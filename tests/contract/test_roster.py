@@ -16,11 +16,14 @@ from mailbot.credentials import encode_id, fold
 from mailbot.office import letterlist, members, policy, roster
 from mailbot.office.roster import Busy, Decisions, Report, Undone, live
 from mailbot.registration import people
-from mailbot.store.tables import member, roster_batch, roster_change, roster_stage, temporary
 from mailbot.store.tables import audit as audit_table
+from mailbot.store.tables import member, roster_batch, roster_change, roster_stage, temporary
 from tests.support.factory import DAY, Joined, World
 
-HEAD = ("記号", "番号", "氏名", "カナ氏名", "生年月日", "メールアドレス", "仮ニックネーム", "仮ログインID", "仮パスワード", "保護", "資格喪失日")
+HEAD = (
+    *("記号", "番号", "氏名", "カナ氏名", "生年月日", "メールアドレス"),
+    *("仮ニックネーム", "仮ログインID", "仮パスワード", "保護", "資格喪失日"),
+)
 TARO = {"氏名": "髙橋　太郎", "カナ氏名": "タカハシ タロウ", "生年月日": "1974-05-18", "仮ニックネーム": "たろう"}
 HANA = {"氏名": "髙橋　花子", "カナ氏名": "タカハシ ハナコ", "生年月日": "1976-09-03"}
 ACTOR = "staff:sato"
@@ -99,8 +102,8 @@ async def test_the_roster_becomes_members_with_letters(office: Office) -> None:
     row, who = found["太郎"]
     assert (who.symbol, who.number, who.birth_date, who.address) == ("12", "34", "1974-05-18", "taro@docomo.ne.jp")
     assert (row.state, row.protected, row.left_on, row.batch) == ("invited", False, None, report.batch)
-    nickname = people.open_text(office.here.ctx.ring, row.sealed_nickname, "yokokou", "member", "sealed_nickname", row.id)
-    assert nickname == "たろう"
+    place = ("yokokou", "member", "sealed_nickname", row.id)
+    assert people.open_text(office.here.ctx.ring, row.sealed_nickname, *place) == "たろう"
     assert found["花子"][0].protected
     assert bytes(found["花子"][0].household) == bytes(row.household)
     printed = await office.printed()
@@ -119,7 +122,8 @@ async def test_the_roster_becomes_members_with_letters(office: Office) -> None:
 
 
 async def test_nothing_personal_lies_open_in_the_tables(office: Office) -> None:
-    await office.give(person(TARO, 仮ログインID="12345678", 仮パスワード="87654321", メールアドレス="taro@docomo.ne.jp"))
+    printed = {"仮ログインID": "12345678", "仮パスワード": "87654321"}
+    await office.give(person(TARO, メールアドレス="taro@docomo.ne.jp", **printed))
     await office.give(person(TARO, 氏名="髙橋　次郎", メールアドレス="jiro@docomo.ne.jp"))
     secrets = ["髙橋", "タカハシ", "1974", "taro@", "jiro@", "12345678", "87654321", "たろう"]
     for table in (member, temporary, roster_change, roster_stage, roster_batch, audit_table):
@@ -145,7 +149,8 @@ async def test_90_the_same_file_twice_changes_nothing(office: Office) -> None:
 
 async def test_dry_run_and_diff_change_nothing(office: Office) -> None:
     await office.give(person(TARO), person(HANA))
-    report = await office.give(person(TARO, メールアドレス="t@docomo.ne.jp"), person(HANA, 氏名="髙橋　華子"), dry_run=True)
+    rows = (person(TARO, メールアドレス="t@docomo.ne.jp"), person(HANA, 氏名="髙橋　華子"))
+    report = await office.give(*rows, dry_run=True)
     assert (counts(report), report.batch) == ((0, 2, 0, 0), None)
     assert [(one.line, one.verdict, one.columns) for one in report.details] == [
         (2, "changed", ("メールアドレス",)),
@@ -239,7 +244,8 @@ async def test_whoever_resembles_a_member_is_for_staff_to_decide(office: Office)
     married = person(HANA, カナ氏名="ヤマダ ハナコ", 氏名="山田　花子")
     refused = await office.give(person(TARO), married)
     assert len(refused.complaints) == 1
-    assert refused.complaints[0].startswith(f"meibo.csv 3行目: 名簿にいる人（{encode_id(member_id)}）と「カナ氏名」だけが違います。")
+    words = f"meibo.csv 3行目: 名簿にいる人（{encode_id(member_id)}）と「カナ氏名」だけが違います。"
+    assert refused.complaints[0].startswith(words)
     assert "ハナコ" not in refused.complaints[0]
     assert counts(await office.give(person(TARO), married, decisions=Decisions(same=frozenset({3})))) == (0, 1, 1, 0)
     row, who = (await office.members())["花子"]
@@ -290,15 +296,12 @@ async def test_a_whole_roster_that_lacks_very_many_is_refused(office: Office) ->
 
 async def test_undo_takes_the_last_import_back(office: Office) -> None:
     await office.give(person(TARO), person(HANA, 仮ログインID="12345678", 仮パスワード="87654321"))
-    first = await roster.last_changes(office.here.ctx, office.society, 0)
-    assert first is not None
     rows, printed = await office.members(), await office.printed()
     new = person(HANA, 番号="99", 氏名="鈴木　三郎", カナ氏名="スズキ サブロウ")
     late = person(HANA, 番号="98", 氏名="鈴木　史郎", カナ氏名="スズキ シロウ")
     changed = person(HANA, 氏名="髙橋　花子", メールアドレス="h@docomo.ne.jp", 仮ログインID="22223333", 保護="はい")
     assert counts(await office.give(changed, new, late)) == (2, 1, 0, 1)
     await office.register("史郎", "shiroshi")
-    assert await office.undo(batch_id=first.id) != first.id
     undone = await office.undo()
     assert isinstance(undone, Undone)
     assert (undone.removed, undone.restored, undone.returned, undone.kept) == (1, 1, 1, 1)
