@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from aiosmtplib import SMTP, SMTPConnectResponseError, SMTPException, SMTPHeloEr
 from aiosmtplib.response import SMTPResponse
 
 from mailbot.config.site import RelaySection, split_endpoint
+from mailbot.delivery.line import Line, RefusedError
 from mailbot.mail.address import LEGACY_DOMAINS, Address
 from mailbot.mail.status import Effect, Outcome, OutcomeKind, Stage, Status, classify, lost, relay_status
 
@@ -47,14 +48,6 @@ class Relay(Protocol):
         """Ends all connections."""
 
 
-class _RefusedError(Exception):
-    """A reply other than the one wanted."""
-
-    def __init__(self, response: SMTPResponse) -> None:
-        super().__init__(response.code)
-        self.response = response
-
-
 class _TooLateError(Exception):
     """The mail's deadline passed before its content was begun."""
 
@@ -76,30 +69,6 @@ class _Attempt:
 
 
 @dataclass
-class _Line:
-    """One kept connection. `unfinished`: the last transaction on it was refused half way."""
-
-    smtp: SMTP
-    used: int = 0
-    since: float = 0.0
-    unfinished: bool = False
-
-    async def command(self, *words: bytes, wanted: int = 2) -> SMTPResponse:
-        response = await self.smtp.execute_command(*words, timeout=None)
-        if response.code // 100 != wanted:
-            raise _RefusedError(response)
-        return response
-
-    async def reset(self) -> None:
-        """Ends what is left of a transaction; a relay that refuses even that is not to be talked to."""
-        try:
-            await self.command(b"RSET")
-        except _RefusedError as refused:
-            raise SMTPServerDisconnected("RSET refused") from refused
-        self.unfinished = False
-
-
-@dataclass
 class SmtpRelay:
     """A mail server reached by plain SMTP. Lifetime: one process, one event loop."""
 
@@ -110,7 +79,7 @@ class SmtpRelay:
     helo: str
     legacy_domains: Set[str] = LEGACY_DOMAINS
     now: Callable[[], int] = _host_time
-    _idle: list[_Line] = field(default_factory=list)
+    _idle: list[Line] = field(default_factory=list)
     _slots: asyncio.Semaphore = field(init=False)
     _unquoted: set[str] = field(default_factory=set)
 
@@ -133,7 +102,7 @@ class SmtpRelay:
                     line = await self._connect(attempt)
                     outcome = await self._on(line, attempt, sender, recipient, message, deadline_ms)
                 return outcome
-        except _RefusedError as refused:
+        except RefusedError as refused:
             return self._answered(refused.response, attempt.stage)
         except _TooLateError:
             return self._outcome(OutcomeKind.DEFERRED, "4.4.7", "deadline passed before the content was sent")
@@ -145,7 +114,7 @@ class SmtpRelay:
     async def close(self) -> None:
         idle, self._idle = self._idle, []
         for line in idle:
-            line.smtp.close()
+            line.close()
 
     async def _kept(
         self, attempt: _Attempt, sender: str, recipient: Address, message: bytes, deadline_ms: int | None
@@ -156,7 +125,7 @@ class SmtpRelay:
             return None
         try:
             return await self._on(line, attempt, sender, recipient, message, deadline_ms)
-        except _RefusedError as refused:
+        except RefusedError as refused:
             if attempt.stage is Stage.MAIL and refused.response.code == 421:
                 return None  # RFC 5321 section 3.8: the relay closed it, most often for idleness
             raise
@@ -165,18 +134,18 @@ class SmtpRelay:
                 return None
             raise
 
-    def _take(self) -> _Line | None:
+    def _take(self) -> Line | None:
         oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
-        while self._idle and (self._idle[0].since < oldest or not self._idle[0].smtp.is_connected):
-            self._idle.pop(0).smtp.close()
+        while self._idle and (self._idle[0].since < oldest or not self._idle[0].connected):
+            self._idle.pop(0).close()
         while self._idle:
             line = self._idle.pop()
-            if line.smtp.is_connected and line.since >= oldest:
+            if line.connected and line.since >= oldest:
                 return line
-            line.smtp.close()
+            line.close()
         return None
 
-    async def _connect(self, attempt: _Attempt) -> _Line:
+    async def _connect(self, attempt: _Attempt) -> Line:
         attempt.at(Stage.CONNECT)
         smtp = SMTP(
             hostname=self.host, port=self.port, local_hostname=self.helo, timeout=None, use_tls=False, start_tls=False
@@ -192,15 +161,15 @@ class SmtpRelay:
                 await smtp.helo()  # RFC 5321 section 3.2: a server without EHLO
         except (SMTPConnectResponseError, SMTPHeloError) as error:
             smtp.close()
-            raise _RefusedError(SMTPResponse(error.code, error.message)) from error
+            raise RefusedError(SMTPResponse(error.code, error.message)) from error
         except BaseException:
             smtp.close()
             raise
-        return _Line(smtp)
+        return Line(smtp)
 
     async def _on(
         self,
-        line: _Line,
+        line: Line,
         attempt: _Attempt,
         sender: str,
         recipient: Address,
@@ -212,38 +181,80 @@ class SmtpRelay:
             attempt.at(Stage.MAIL)
             if line.unfinished:
                 await line.reset()
-            await line.command(b"MAIL", b"FROM:<%b>" % sender.encode("ascii"))
-            attempt.at(Stage.RCPT)
-            await self._recipient(line, recipient)
-            attempt.at(Stage.DATA)
-            if deadline_ms is not None and self.now() >= deadline_ms:
-                raise _TooLateError
-            await line.command(b"DATA", wanted=3)
+            spellings = self._spellings(recipient)
+            mail = b"MAIL FROM:<%b>\r\n" % sender.encode("ascii")
+            if line.pipelining and len(spellings) == 1:
+                if self._too_late(deadline_ms):
+                    raise _TooLateError
+                await self._together(line, attempt, mail, spellings[0])
+            else:
+                await line.command(mail)
+                line.unfinished = True
+                attempt.at(Stage.RCPT)
+                await self._recipient(line, recipient, spellings)
+                attempt.at(Stage.DATA)
+                if self._too_late(deadline_ms):
+                    raise _TooLateError
+                await line.command(b"DATA\r\n", wanted=3)
             attempt.at(Stage.DOT)
-            response = await _content(line.smtp, message)
-        except (_RefusedError, _TooLateError):
-            line.unfinished = attempt.stage is not Stage.DOT
+            line.write(_stuffed(message))
+            response = await line.reply()
+            line.unfinished = False
+            line.expect(response, 2)
+        except (RefusedError, _TooLateError):
             self._keep(line)
             raise
         except BaseException:
-            line.smtp.close()
+            line.close()
             raise
         self._keep(line)
         return self._answered(response, Stage.DOT)
 
-    async def _recipient(self, line: _Line, recipient: Address) -> None:
-        """RCPT. An old carrier address with irregular dots is spelt as RFC 5321 section 4.1.2 wants it, in quotes, and
-        where that is refused as syntax, as the carrier gave it out. What worked is remembered for its domain.
-        """
+    def _too_late(self, deadline_ms: int | None) -> bool:
+        return deadline_ms is not None and self.now() >= deadline_ms
+
+    async def _together(self, line: Line, attempt: _Attempt, mail: bytes, spelling: str) -> None:
+        """MAIL, RCPT and DATA as one write (RFC 2920 section 3.1). Raises RefusedError for the first refusal."""
+        line.write(mail, b"RCPT TO:<%b>\r\n" % spelling.encode("ascii"), b"DATA\r\n")
+        line.unfinished = True
+        first: tuple[Stage, RefusedError] | None = None
+        for stage, wanted in ((Stage.MAIL, 2), (Stage.RCPT, 2), (Stage.DATA, 3)):
+            if first is None:
+                attempt.at(stage)
+            try:
+                response = await line.reply()
+                line.expect(response, wanted)
+            except RefusedError as refused:
+                if first is None:
+                    first = stage, refused
+                if refused.response.code == 421:
+                    break
+            except SMTPServerDisconnected:
+                if first is None:
+                    raise
+                break
+            else:
+                if first is not None and stage is Stage.DATA:
+                    line.close()  # it waits for a message that nobody may get
+        if first is not None:
+            raise first[1]
+
+    def _spellings(self, recipient: Address) -> list[str]:
         spellings = [recipient.rfc_wire]
         if (bare := recipient.wire_for(self.legacy_domains)) != recipient.rfc_wire:
             spellings.append(bare)
             if recipient.domain in self._unquoted:
                 spellings.reverse()
+        return spellings
+
+    async def _recipient(self, line: Line, recipient: Address, spellings: Sequence[str]) -> None:
+        """RCPT. An old carrier address with irregular dots is spelt as RFC 5321 section 4.1.2 wants it, in quotes, and
+        where that is refused as syntax, as the carrier gave it out. What worked is remembered for its domain.
+        """
         for number, spelling in enumerate(spellings, 1):
             try:
-                await line.command(b"RCPT", b"TO:<%b>" % spelling.encode("ascii"))
-            except _RefusedError as refused:
+                await line.command(b"RCPT TO:<%b>\r\n" % spelling.encode("ascii"))
+            except RefusedError as refused:
                 status = relay_status(*refused.response)
                 effect = classify(status.code, status.enhanced, Stage.RCPT).effect
                 if effect is not Effect.SYNTAX or number == len(spellings):
@@ -253,13 +264,13 @@ class SmtpRelay:
                 self._unquoted ^= {recipient.domain}
             return
 
-    def _keep(self, line: _Line) -> None:
+    def _keep(self, line: Line) -> None:
         line.used += 1
         line.since = asyncio.get_running_loop().time()
-        if line.used < MAILS_A_CONNECTION and line.smtp.is_connected:
+        if line.used < MAILS_A_CONNECTION and line.connected:
             self._idle.append(line)
         else:
-            line.smtp.close()
+            line.close()
 
     def _answered(self, response: SMTPResponse, stage: Stage) -> Outcome:
         status = relay_status(*response)
@@ -282,24 +293,10 @@ class SmtpRelay:
         return f"{self.host}:{self.port}"
 
 
-async def _content(smtp: SMTP, message: bytes) -> SMTPResponse:
-    """The message after a 354, dot-stuffed (RFC 5321 section 4.5.2), and the relay's word about it.
-
-    aiosmtplib's own `data` sends the command and the content as one, which hides whether the final dot was sent.
-    """
-    protocol = smtp.protocol
-    if protocol is None:
-        raise ConnectionResetError("closed after 354")
+def _stuffed(message: bytes) -> bytes:
+    """The message with its dots doubled and its end marked (RFC 5321 section 4.5.2)."""
     stuffed = message.replace(b"\r\n.", b"\r\n..")
-    if stuffed.startswith(b"."):
-        stuffed = b"." + stuffed
-    protocol.write(stuffed + b".\r\n")
-    response = await protocol.read_response(timeout=None)
-    if response.code // 100 != 2:
-        if response.code == 421:
-            smtp.close()
-        raise _RefusedError(response)
-    return response
+    return b"%b%b.\r\n" % (b"." if stuffed.startswith(b".") else b"", stuffed)
 
 
 @dataclass(frozen=True, slots=True)

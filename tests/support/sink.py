@@ -128,11 +128,15 @@ class Sink:
             if verb in ("EHLO", "HELO"):
                 await say("ehlo", line)
             elif verb == "MAIL":
+                rcpt_tos = []
                 if (await say("mail", line)).startswith("2"):
-                    mail_from, rcpt_tos = _path(line), []
+                    mail_from = _path(line)
             elif verb == "RCPT":
                 if (await say("rcpt", line)).startswith("2"):
                     rcpt_tos.append(_path(line))
+            elif verb == "DATA" and not rcpt_tos:  # what a pipelining client learns after a refused recipient
+                writer.write(b"554 5.5.1 no valid recipients\r\n")
+                await writer.drain()
             elif verb == "DATA":
                 if not (await say("data")).startswith("3"):
                     continue

@@ -153,7 +153,7 @@ async def test_the_content_is_not_begun_after_the_deadline(smtp_sink: Sink) -> N
     outcome = await relay.send(BOUNCE, MEMBER, MESSAGE, seconds=5, deadline_ms=1000)
     assert outcome.kind is DEFERRED
     assert "deadline" in outcome.status.text
-    assert asked == ["connect", "ehlo", "mail", "rcpt"]
+    assert not {"data", "dot"} & set(asked)
     assert (await relay.send(BOUNCE, MEMBER, MESSAGE, seconds=5, deadline_ms=1001)).kind is DELIVERED
     await relay.close()
 

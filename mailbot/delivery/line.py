@@ -1,0 +1,94 @@
+"""One kept connection to a relay, after greeting and EHLO: commands out, replies in, several at a time where offered.
+
+aiosmtplib opens the connection; it cannot pipeline, and sends every command alone. Writing MAIL, RCPT and DATA as one
+(RFC 2920) saves two of a mail's four round trips: docs/decisions/0006 has the figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+from aiosmtplib import SMTP, SMTPServerDisconnected
+from aiosmtplib.response import SMTPResponse
+
+MAX_REPLY_LINES = 100
+_LIMIT = 16 * 1024
+"""Octets of one reply line; RFC 5321 section 4.5.3.1.5 has 512."""
+
+
+class RefusedError(Exception):
+    """A reply other than the one wanted."""
+
+    def __init__(self, response: SMTPResponse) -> None:
+        super().__init__(response.code)
+        self.response = response
+
+
+class Line:
+    """`unfinished`: the last transaction on it was refused half way. `used`: mails so far; `since`: its last use."""
+
+    def __init__(self, smtp: SMTP) -> None:
+        self._smtp = smtp
+        assert smtp.transport is not None
+        self._transport = cast(asyncio.Transport, smtp.transport)
+        self._reader = asyncio.StreamReader(limit=_LIMIT)
+        protocol = asyncio.StreamReaderProtocol(self._reader)
+        self._transport.set_protocol(protocol)
+        protocol.connection_made(self._transport)
+        self.pipelining = smtp.supports_extension("pipelining")
+        self.used = 0
+        self.since = 0.0
+        self.unfinished = False
+
+    @property
+    def connected(self) -> bool:
+        return not self._transport.is_closing() and not self._reader.at_eof()
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def write(self, *lines: bytes) -> None:
+        """Raises SMTPServerDisconnected."""
+        if not self.connected:
+            raise SMTPServerDisconnected("connection lost")
+        self._transport.write(b"".join(lines))
+
+    async def reply(self) -> SMTPResponse:
+        """The next reply, its lines joined by newlines (RFC 5321 section 4.2.1). Raises SMTPServerDisconnected."""
+        texts: list[str] = []
+        while len(texts) < MAX_REPLY_LINES:
+            try:
+                line = await self._reader.readline()
+            except ValueError as error:
+                raise SMTPServerDisconnected("a reply line without end") from error
+            if not line.endswith(b"\n"):
+                raise SMTPServerDisconnected("connection lost")
+            code, mark = line[:3], line[3:4]
+            if not (code.isdigit() and mark in (b" ", b"-", b"\r", b"\n")):
+                raise SMTPServerDisconnected("an answer that is no SMTP reply")
+            texts.append(line[4:].strip().decode("utf-8", "surrogateescape"))
+            if mark != b"-":
+                return SMTPResponse(int(code), "\n".join(texts))
+        raise SMTPServerDisconnected("a reply without end")
+
+    async def command(self, line: bytes, wanted: int = 2) -> SMTPResponse:
+        """One command alone -> its reply. Raises RefusedError, SMTPServerDisconnected."""
+        self.write(line)
+        return self.expect(await self.reply(), wanted)
+
+    def expect(self, response: SMTPResponse, wanted: int) -> SMTPResponse:
+        """Raises RefusedError for a reply of another class; a 421 closes the connection (RFC 5321 section 3.8)."""
+        if response.code == 421:
+            self.close()
+        if response.code // 100 != wanted:
+            raise RefusedError(response)
+        return response
+
+    async def reset(self) -> None:
+        """Ends what is left of a transaction; a relay that refuses even that is not to be talked to."""
+        try:
+            await self.command(b"RSET\r\n")
+        except RefusedError as refused:
+            raise SMTPServerDisconnected("RSET refused") from refused
+        self.unfinished = False
