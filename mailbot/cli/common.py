@@ -27,7 +27,8 @@ from mailbot.store.clock import Clock
 
 T = TypeVar("T")
 JST = timezone(timedelta(hours=9))
-out = Console(highlight=False, soft_wrap=True)
+# into a pipe or file nothing is wrapped: ids are there to be copied
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 4000)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -108,7 +109,7 @@ def show(rows: Iterable[Mapping[str, Any]], as_json: bool, *, title: str = "", e
         return
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for key in rows[0]:
-        table.add_column(key.removesuffix("_at") if key.endswith("_at") else key)
+        table.add_column(key.removesuffix("_at") if key.endswith("_at") else key, overflow="fold")
     for row in rows:
         table.add_row(*(_cell(key, value) for key, value in row.items()))
     out.print(table)

@@ -60,13 +60,13 @@ def _person(one: MemberRecord, reveal: bool) -> list[tuple[str, Any]]:
         ("kana", person.kana, 1),
         ("symbol", person.symbol, 0),
         ("number", person.number, 0),
-        ("relation", person.relation, 20),
         ("birth date", person.birth_date, 0),
         ("address on file", person.address, 1),
         ("postal code", person.postal_code, 0),
         ("postal address", person.postal_address, 0),
     ]
-    return [(name, (value if reveal else masked(value, keep)) or None) for name, value, keep in facts]
+    shown = [(name, (value if reveal else masked(value, keep)) or None) for name, value, keep in facts]
+    return [*shown, ("relation", person.relation or None)]
 
 
 def _facts(found: Card, reveal: bool) -> list[tuple[str, Any]]:
