@@ -189,21 +189,23 @@ async def _pending(tx: AsyncConnection, society: Society, member_id: int, now: i
 async def _household(
     ctx: Context, tx: AsyncConnection, society: Society, member_id: int, own: Any, now: int
 ) -> tuple[str, ...]:
-    """Nicknames of the household, one's own first; nobody who is protected or has left."""
+    """Nicknames of the household, one's own first, then by age; nobody who is protected or has left."""
     if not society.profile.household:
         return ()
     names = [_nickname(ctx, society, member_id, own.sealed_nickname) or own.login_id]
     if own.household is not None:
         c = member.c
         others = await tx.execute(
-            select(c.id, c.sealed_nickname, c.left_on)
+            select(c.id, c.sealed, c.sealed_nickname, c.left_on)
             .where(c.society == society.id, c.household == own.household, c.id != member_id, c.protected.is_(False))
-            .order_by(c.created_at, c.id)
+            .order_by(c.id)
         )
+        by_age: list[tuple[str, str]] = []
         for row in others:
             name = _nickname(ctx, society, row.id, row.sealed_nickname)
             if name and not people.has_left(society, row.left_on, now):
-                names.append(name)
+                by_age.append((people.open_person(ctx.ring, row.sealed, society.id, row.id).birth_date, name))
+        names += [name for _, name in sorted(by_age)]
     return tuple(names)
 
 

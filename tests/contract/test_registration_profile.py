@@ -194,7 +194,7 @@ async def test_the_household_by_nickname_ones_own_first(here: World) -> None:
     father = await registered(here, "father-one", nickname="父", **house)
     mother = await registered(here, "mother-one", nickname="母", **house)
     here.now += 1
-    await here.join("yokokou", nickname="子", **house)
+    await here.join("yokokou", nickname="子", birth_date="2011-04-05", **house)
     await here.join("yokokou", nickname="隠", protected=True, **house)
     await here.join("yokokou", nickname="去", left_on="2026-11-20", **house)
     await here.join("yokokou", **house)
