@@ -35,6 +35,7 @@ from mailbot.registration import steps
 from mailbot.registration.context import Context
 from mailbot.store import Store, open_store, schema
 from mailbot.store.clock import Clock
+from mailbot.store.wakeup import listen
 from mailbot.telemetry import emit
 from mailbot.web import render
 from mailbot.web.app import member_app
@@ -233,12 +234,14 @@ class Robot:
                 await listener.start()
                 tasks.append(group.create_task(reception.run()))
             tasks.append(group.create_task(self._keep_clock(ctx.store)))
+            hints = group.create_task(listen(ctx.store))
             self.started.set()
             emit("robot.started", roles=",".join(sorted(self.roles)), version=version("mailbot"))
             await self._stop.wait()
             emit("robot.stopping")
             # the way in closes first, then the pages, last the way out: nothing accepted waits for the next start
             await listener.stop(settings.site.courier.drain_seconds)
+            hints.cancel()
             for task in reversed(tasks):
                 task.cancel()
             await asyncio.wait(tasks)

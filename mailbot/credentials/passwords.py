@@ -23,7 +23,7 @@ ARGON2ID = Parameters(
 )
 
 
-class PasswordTooLong(ValueError):  # noqa: N818
+class PasswordTooLong(ValueError):
     """Over 1024 bytes of UTF-8: refused before any work is spent on it."""
 
 

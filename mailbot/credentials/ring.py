@@ -37,11 +37,11 @@ class RingError(Exception):
     """The ring cannot do what was asked: unreadable file, no free kid, a key that may not be used or retired."""
 
 
-class KeyRefused(RingError):  # noqa: N818
+class KeyRefused(RingError):
     """The named key is unknown, compromised or retired: nothing may be made or verified with it."""
 
 
-class SealBroken(Exception):  # noqa: N818
+class SealBroken(Exception):
     """A sealed value does not open: other context, other ring, altered or cut bytes."""
 
 

@@ -22,6 +22,7 @@ from mailbot.delivery.policy import Lane, MailState
 from mailbot.mail.status import Outcome, OutcomeKind
 from mailbot.store.engine import insert, new_id
 from mailbot.store.tables import attempt, outbox, society_state
+from mailbot.store.wakeup import announce
 
 __all__ = [
     "Cancelled",
@@ -91,6 +92,8 @@ async def put(tx: AsyncConnection, mails: Sequence[NewMail], now: int, host: str
         statement = insert(tx)(outbox).on_conflict_do_nothing(index_elements=["society", "dedupe_key"])
         kept = set((await tx.execute(statement.returning(outbox.c.id), keyed)).scalars())
         dropped = {row["id"] for row in keyed} - kept
+    if rows:
+        await announce(tx, "outbox")
     return [None if row["id"] in dropped else row["id"] for row in rows]
 
 

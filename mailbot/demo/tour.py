@@ -69,7 +69,7 @@ async def blank_mail(settings: Settings, sender: str, to: str) -> str:
 
 
 def _expect(page: Page, words: str) -> Page:
-    if words not in page.heading:
+    if " ".join(words.split()) not in page.heading:
         raise Stumbled(f"expected a page {words!r}, got {page.heading!r} ({page.status}) {page.alert}")
     return page
 
