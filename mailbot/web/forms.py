@@ -8,6 +8,8 @@ from urllib.parse import parse_qsl
 from starlette.requests import ClientDisconnect, Request
 
 MAX_BODY = 64 * 1024
+MAX_DISCARDED = 4 * 1024 * 1024
+"""A body too large is read so far and forgotten: a browser that is cut off while it sends never sees our answer."""
 MAX_FIELDS = 40
 MAX_VALUE = 1024
 """Bytes of one value: more than any name, address or password that can be right."""
@@ -24,17 +26,19 @@ async def read_form(request: Request) -> dict[str, str] | BadForm:
     if kind != "application/x-www-form-urlencoded":
         return BadForm.NOT_A_FORM
     length = request.headers.get("content-length", "")
-    if length.isascii() and length.isdigit() and int(length[:20]) > MAX_BODY:
+    if length.isascii() and length.isdigit() and int(length[:20]) > MAX_DISCARDED:
         return BadForm.TOO_LARGE
-    body = bytearray()
+    body, seen = bytearray(), 0
     try:
         async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY:
-                return BadForm.TOO_LARGE
+            seen += len(chunk)
+            if seen <= MAX_BODY:
+                body += chunk
+            elif seen > MAX_DISCARDED:
+                break
     except ClientDisconnect:
         return BadForm.NOT_A_FORM
-    return parse(bytes(body))
+    return parse(bytes(body)) if seen <= MAX_BODY else BadForm.TOO_LARGE
 
 
 def parse(body: bytes) -> dict[str, str] | BadForm:
