@@ -28,6 +28,7 @@ from mailbot.registration import stops
 from mailbot.registration.context import Context
 from mailbot.registration.invite import LinkRequest, request_links
 from mailbot.store.alarms import raise_alarm
+from mailbot.store.engine import OUTAGES
 from mailbot.store.tables import inbox, member
 from mailbot.telemetry import emit
 
@@ -109,6 +110,7 @@ class Reception:
     async def run(self) -> None:
         """Commits what waits, batch after batch, until cancelled; then what still waits gets 421."""
         crowd = 1
+        batch: list[_Waiting] = []
         try:
             while True:
                 batch = [await self._queue.get()]
@@ -120,7 +122,9 @@ class Reception:
                 await self._settle(batch)
         finally:
             while not self._queue.empty():
-                _reply(self._queue.get_nowait(), status.SHUTTING_DOWN)
+                batch.append(self._queue.get_nowait())
+            for waiting in batch:
+                _reply(waiting, status.SHUTTING_DOWN)
 
     async def _gather(self, crowd: int) -> None:
         """Under load, waits a moment for as many as came last time: a transaction costs as much for one as for ten."""
@@ -131,17 +135,23 @@ class Reception:
                 async with asyncio.timeout(GATHER_SECONDS):
                     await self._gathered.wait()
 
-    async def _settle(self, batch: list[_Waiting]) -> None:
+    async def _settle(self, batch: list[_Waiting]) -> bool:
+        """False when the database itself is out."""
         try:
             await self._commit(batch)
         except Exception as error:
             if len(batch) == 1:
                 emit("mail.deferred", reason="outage", society=batch[0].society, error=error)
                 _reply(batch[0], status.OUTAGE)
-                return
+                return not isinstance(error, OUTAGES)
             emit("mail.batch-split", mails=len(batch), error=error)
-            for waiting in batch:
-                await self._settle([waiting])
+            for place, waiting in enumerate(batch, 1):
+                if not await self._settle([waiting]):
+                    for other in batch[place:]:  # they would only wait for the same lock, one after the other
+                        emit("mail.deferred", reason="outage", society=other.society)
+                        _reply(other, status.OUTAGE)
+                    return False
+        return True
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         now = max(waiting.envelope.received_at for waiting in batch)
