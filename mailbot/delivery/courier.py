@@ -21,7 +21,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
 from mailbot.delivery import outbox, policy
-from mailbot.delivery.desk import OUTAGES, Desk, FactsHook, Fault, Ready, Renderer, Signing
+from mailbot.delivery.desk import Desk, FactsHook, Fault, Ready, Renderer, Signing
 from mailbot.delivery.mails import ClaimedMail, Expired, Held, PutBack, Result, Settlement
 from mailbot.delivery.policy import MailState
 from mailbot.delivery.relay import Relay
@@ -29,6 +29,7 @@ from mailbot.mail.status import Effect, Outcome
 from mailbot.registration import mailfacts, timetable
 from mailbot.registration.context import Context
 from mailbot.store.alarms import raise_alarm
+from mailbot.store.engine import OUTAGES
 from mailbot.telemetry import SECONDS, emit
 
 SIGNING_THREADS = 2

@@ -8,13 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.delivery.mails import Cancelled, ClaimedMail, Expired, PutBack, Settlement
 from mailbot.mail.address import Address
 from mailbot.registration.context import Context
+from mailbot.store.engine import OUTAGES
 from mailbot.telemetry import emit
 
 SIGNED_TOGETHER = 16
@@ -22,9 +21,6 @@ SIGNED_TOGETHER = 16
 
 FACTS_PAUSE_MS = 5000
 """Mails whose facts could not be read, because the database was away, are due again after this."""
-
-OUTAGES = (OperationalError, InterfaceError, PoolTimeout, OSError)
-"""What passes by itself. Any other exception is a fault of ours."""
 
 Facts = Mapping[str, str | int]
 FactsHook = Callable[

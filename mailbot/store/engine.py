@@ -15,9 +15,14 @@ from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from mailbot.store.sqlite import connector
+
+OUTAGES = (OperationalError, InterfaceError, PoolTimeout, OSError)
+"""What passes by itself. Any other exception is a fault of ours."""
 
 
 def new_id() -> int:

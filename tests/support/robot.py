@@ -173,7 +173,7 @@ class Robot:
         lines.append(f"Message-ID: {message_id or f'<{time.monotonic_ns()}@phone.example>'}")
         lines += [f"Subject: {subject}"] if subject is not None else []
         lines += [f"{name}: {value}" for name, value in headers]
-        with smtplib.SMTP("127.0.0.1", self.smtp_port, timeout=20) as client:
+        with smtplib.SMTP("127.0.0.1", self.smtp_port, timeout=90) as client:
             client.ehlo("phone.example")
             for code, text in (client.docmd("MAIL", f"FROM:<{sender}>"), client.docmd("RCPT", f"TO:<{to}>")):
                 if code != 250:

@@ -58,6 +58,10 @@ class Sink:
     sessions: int = 0
     open_sessions: int = 0
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self._idle.set()
 
     def answer(self, stage: Stage, *answers: str) -> None:
         """Queue answers for the next commands of this stage."""
@@ -82,6 +86,10 @@ class Sink:
                 raise TimeoutError(f"{got} of {count} mails within {seconds:g} s") from None
         return found or []
 
+    async def idle(self) -> None:
+        """Return once every connection is closed, and all that came through them is read."""
+        await self._idle.wait()
+
     def _reply(self, stage: Stage, argument: str) -> str:
         if queued := self.script.get(stage):
             return queued.popleft()
@@ -96,12 +104,15 @@ class Sink:
         """One connection, to its end."""
         self.sessions += 1
         self.open_sessions += 1
+        self._idle.clear()
         try:
             await self._converse(reader, writer, self.sessions)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             self.open_sessions -= 1
+            if not self.open_sessions:
+                self._idle.set()
             writer.close()
             with contextlib.suppress(ConnectionError, asyncio.CancelledError):
                 await writer.wait_closed()
