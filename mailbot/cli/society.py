@@ -29,9 +29,9 @@ def list_(json: common.Json = False) -> None:
     """All societies with their members and state."""
 
     async def work() -> list[dict[str, Any]]:
-        async with common.opened() as (ctx, _), ctx.store.read() as tx:
+        async with common.opened() as (ctx, now), ctx.store.scan() as tx:
             paused = await stops.paused(tx)
-            counts = await policy.counts(tx)
+            counts = await policy.counts(tx, now)
             return [
                 {
                     "society": s.id,

@@ -9,14 +9,13 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from sqlalchemy import func, select, update
 
-from mailbot.intake import reception as reception_module
 from mailbot.intake.reception import Reception
 from mailbot.intake.screening import Reason
 from mailbot.mail import status
 from mailbot.mail.address import parse_typed
 from mailbot.mail.envelope import Envelope
 from mailbot.mail.status import Status
-from mailbot.registration import stops
+from mailbot.registration import invite, stops
 from mailbot.registration.context import Context
 from mailbot.store.alarms import alarms
 from mailbot.store.tables import inbox, link, outbox
@@ -195,14 +194,14 @@ async def test_of_several_recipients_the_registration_address_wins(here: World) 
 
 
 async def test_one_mail_that_fails_harms_no_other(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = reception_module.request_links
+    real = invite.request_links
 
     async def broken(ctx: Context, tx: object, requests: list[object], now: int) -> object:
         if any("bad" in str(one) for one in requests):
             raise RuntimeError("db password=secret")
         return await real(ctx, tx, requests, now)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(reception_module, "request_links", broken)
+    monkeypatch.setattr("mailbot.intake.reception.request_links", broken)
     names = ["a", "b", "bad", "c"]
     async with receiving(here.ctx) as receive:
         answers = await asyncio.gather(
@@ -210,7 +209,7 @@ async def test_one_mail_that_fails_harms_no_other(here: World, monkeypatch: pyte
         )
         assert answers == [status.OK, status.OK, status.OUTAGE, status.OK]
         assert await queued(here.ctx) == ["a@phone.example", "b@phone.example", "c@phone.example"]
-        monkeypatch.setattr(reception_module, "request_links", real)
+        monkeypatch.setattr("mailbot.intake.reception.request_links", real)
         assert await receive(mail("bad@phone.example", message_id="<bad@phone.example>")) == status.OK
     assert len(await queued(here.ctx)) == 4
 
@@ -247,7 +246,7 @@ async def test_what_still_waits_when_the_robot_stops_is_put_off(here: World, mon
         reached.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(reception_module, "request_links", stuck)
+    monkeypatch.setattr("mailbot.intake.reception.request_links", stuck)
     made = Reception(here.ctx, 1)
     running = asyncio.create_task(made.run())
     waiting = [asyncio.create_task(made.receive(mail(message_id=f"<{n}@phone.example>"))) for n in range(3)]

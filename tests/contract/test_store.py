@@ -119,7 +119,7 @@ def _hit(subject: str = "x", **limits: int) -> Hit:
 async def test_a_window_holds_its_limit_and_then_begins_anew(store: Store, limits: dict[str, int], length: int) -> None:
     async def at(now: int) -> bool:
         async with store.begin() as tx:
-            return (await ratelimit.hit(tx, [_hit(**limits)], now))[0]
+            return (await ratelimit.hit(tx, [Hit("s", "address", "x", Limits(**limits))], now))[0]
 
     assert [await at(NOW), await at(NOW + 1), await at(NOW + 2), await at(NOW + length - 1)] == [
         True,
