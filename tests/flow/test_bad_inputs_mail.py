@@ -102,7 +102,8 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
             for shipped, own in OWN.items():
                 text = text.replace(f'"{shipped}"', f'"{own}"')
             file.write_text(text, "utf-8")
-        overrides = {**GENEROUS, "SITE_HOST": '"ids.robot.example"'}
+        carriers = '["docomo.ne.jp", "ezweb.ne.jp", "au.com", "old-carrier.example"]'
+        overrides = {**GENEROUS, "SITE_HOST": '"ids.robot.example"', "SMTP_LEGACY_DOMAINS": carriers}
         async with robot(folder, taken.port, overrides=overrides) as running:
             yield House(running, taken)
 
@@ -156,14 +157,15 @@ def _is_only_an_invitation(mail: Taken) -> None:
 
 async def test_an_address_that_is_a_command_is_refused_and_leaves_nothing(house: House) -> None:
     """Case 2: words in MAIL FROM that decode to a line end and a second recipient."""
-    before = len(house.sink.mails), await asyncio.to_thread(house.rows, "SELECT count(*) FROM inbox")
+    before = await asyncio.to_thread(house.rows, "SELECT count(*) FROM inbox")
     smuggled = "=?utf-8?q?=61=40victim.example=3e=0d=0aRCPT_TO=3a=3cextra=40victim2.example?=@attacker.example"
     for path in (smuggled, "a b@e.example", '"x\x01"@e.example'):
         replies = await house.talk("EHLO phone.example", f"MAIL FROM:<{path}>", f"RCPT TO:<{TO}>", "DATA")
         assert replies[1].startswith("553 5.1.7 "), path
         assert all(reply.startswith("503 ") for reply in replies[2:])
-    now = len(house.sink.mails), await asyncio.to_thread(house.rows, "SELECT count(*) FROM inbox")
-    assert now == before
+    assert await asyncio.to_thread(house.rows, "SELECT count(*) FROM inbox") == before
+    await house.quiet("after-smuggling@phone.example")
+    assert not [mail for mail in house.sink.mails if any("@attacker" in one or "@e." in one for one in mail.rcpt_tos)]
 
 
 async def test_a_null_sender_and_the_postmaster_are_taken_and_never_answered(house: House) -> None:
@@ -183,11 +185,13 @@ async def test_a_null_sender_and_the_postmaster_are_taken_and_never_answered(hou
 
 async def test_irregular_dots_are_answered_at_exactly_that_address(house: House) -> None:
     """Case 5; case 6 is a dialogue."""
-    message = f"From: <a..b.@docomo.ne.jp>\r\nTo: {TO}\r\nMessage-ID: <dots@docomo.ne.jp>\r\n\r\n."
-    assert (await house.talk(*envelope("a..b.@docomo.ne.jp"), message))[-1] == "250 2.0.0 OK"
-    await house.quiet("after-dots@phone.example")
-    (mail,) = [one for one in house.sink.mails if one.message["In-Reply-To"] == "<dots@docomo.ne.jp>"]
-    assert [unescaped(address) for address in mail.rcpt_tos] == ["a..b.@docomo.ne.jp"]
+    for domain in ("docomo.ne.jp", "old-carrier.example"):
+        sender = f"a..b.@{domain}"
+        message = f"From: <{sender}>\r\nTo: {TO}\r\nMessage-ID: <dots@{domain}>\r\n\r\n."
+        assert (await house.talk(*envelope(sender), message))[-1] == "250 2.0.0 OK"
+        await house.quiet(f"after-dots@{domain}")
+        (mail,) = [one for one in house.sink.mails if one.message["In-Reply-To"] == f"<dots@{domain}>"]
+        assert [unescaped(address) for address in mail.rcpt_tos] == [sender]
 
 
 async def test_a_client_that_hears_no_answer_and_tries_again_gets_one_reply(house: House) -> None:
