@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailbot.credentials import (
+    Key,
     KeyRefused,
     KeyRing,
     LinkPurpose,
