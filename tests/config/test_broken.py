@@ -6,10 +6,13 @@ has the lines of the answer without folders.
 
 from __future__ import annotations
 
+import logging
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from typer.testing import CliRunner, Result
 
 from mailbot.cli import build
@@ -35,6 +38,17 @@ def lay(case: str, folder: Path) -> dict[str, str]:
 def mailbot(folder: Path, environment: dict[str, str], *arguments: str) -> Result:
     variables = {"MAILBOT_SITE_DATA": str(folder.parent / "var"), **environment}
     return CliRunner().invoke(build(), ["--config", str(folder), *arguments], env=variables)
+
+
+@pytest.fixture(autouse=True)
+def _the_log_of_the_process() -> Iterator[None]:
+    """The command sets up the log of its process, which here is that of all tests: it is put back."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.mark.parametrize("case", CASES)
