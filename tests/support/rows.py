@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import random
 import re
 import sqlite3
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mailbot.config import Society, Start, load
+from mailbot.credentials import Format
 from tests.support.member import Member, Page, log_in
 from tests.support.robot import REPOSITORY, Robot, link_in, robot
 from tests.support.sink import Sink, Taken, sink
@@ -103,22 +105,36 @@ class Stage:
 
     # --- people -----------------------------------------------------------------------------------------------------
 
-    async def import_roster(self, society: str, rows: list[dict[str, str]]) -> None:
-        """Takes the people over and reads their letters as the printer gets them."""
+    async def import_roster(self, society: str, rows: list[dict[str, str]], *, printed: bool) -> None:
+        """Takes the people over. `printed`: the society made the credentials itself, else the robot makes them, and
+        they are read as the printer gets them."""
+        found = self.letters.setdefault(society, {})
+        if printed:
+            made = [self._letter(society, number, row) for number, row in enumerate(rows)]
+            given = [{**one.row, "仮ログインID": one.printed_id, "仮パスワード": one.printed_password} for one in made]
+            await asyncio.to_thread(self.robot.import_roster, society, *given)
+            found.update({one.row["氏名"]: one for one in made})
+            return
         await asyncio.to_thread(self.robot.import_roster, society, *rows)
         file = self.robot.folder / f"letters-{next(self._number)}.csv"
         await asyncio.to_thread(self.robot.command, "roster", "letters", society, "--out", str(file))
         known = {row["氏名"]: row for row in rows}
-        found = self.letters.setdefault(society, {})
         with file.open(encoding="utf-8-sig", newline="") as lines:
             for line in csv.DictReader(lines):
                 if line["氏名"] in known:
                     found[line["氏名"]] = Letter(known[line["氏名"]], line["仮ログインID"], line["仮パスワード"])
 
-    async def settle(self, society: str, rows: list[dict[str, str]]) -> None:
+    def _letter(self, society: str, number: int, row: dict[str, str]) -> Letter:
+        rule = self.societies[society].temporary
+        dice = random.Random(f"{society} {number}")  # the same in every run
+        forms = (Format.parse(rule.login_id), Format.parse(rule.password))
+        login_id, password = ("".join(dice.choices(form.letters, k=form.length)) for form in forms)
+        return Letter(row, login_id, password)
+
+    async def settle(self, society: str, rows: list[dict[str, str]], *, printed: bool) -> None:
         """Imports these people and some spare ones."""
         spare = [person(f"予備{number}", f"{5000 + number}", f"よび{number}") for number in range(SPARE)]
-        await self.import_roster(society, [*rows, *spare])
+        await self.import_roster(society, [*rows, *spare], printed=printed)
         self._spare[society] = iter([self.letters[society][one["氏名"]] for one in spare])
 
     def letter(self, society: str) -> Letter:
@@ -231,8 +247,9 @@ async def stage(
         async with robot(folder, relay.port, overrides={**_WIDE, **overrides}) as made:
             societies = dict(load(folder / "config", made.environment).societies)
             running = Stage(made, relay, societies)
-            for society, rows in people.items():
-                await running.settle(society, rows)
+            await asyncio.gather(
+                *(running.settle(society, rows, printed=society in SHIPPED) for society, rows in people.items())
+            )
             yield running
 
 
