@@ -112,7 +112,9 @@ class House:
 
     async def member(self, society: str, login_id: str, password: str, *addresses: str, **person: str) -> int:
         """A registered member."""
-        await self.letter(society, f"{new_id() % 10**8:08}", Person(**{"nickname": "たろう", "number": login_id, **person}))
+        await self.letter(
+            society, f"{new_id() % 10**8:08}", Person(**{"nickname": "たろう", "number": login_id, **person})
+        )
         member_id = list(self.made.values())[-1]
         columns = {
             "state": "registered",
