@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from mailbot.credentials import describe, describe_login_id
-from mailbot.registration import login, password, profile
+from mailbot.registration import choices, login, password, profile
 from mailbot.registration.outcomes import MemberView, Refused
 from mailbot.web.cookies import session_name
 from mailbot.web.visit import Visit
@@ -120,6 +120,6 @@ async def _profile_page(visit: Visit, refused: Refused | None = None) -> Respons
         slots=slots,
         pending={one.slot: one for one in view.pending},
         ticked=ticked,
-        id_rules=describe_login_id(society.login_id, society.label("profile.login-id")),
+        id_rules=describe_login_id(society.login_id, society.label("profile.login-id"), choices.reserved(society)),
         saved=visit.request.query_params.get("saved") == "1",
     )
