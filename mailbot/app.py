@@ -11,16 +11,15 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from importlib.metadata import version
 from ipaddress import ip_address
 from pathlib import Path
 
 import argon2
-from starlette.types import ASGIApp
 
 from mailbot import credentials, resources
 from mailbot.config import ConfigError, Settings, Society, load, split_endpoint
@@ -164,20 +163,54 @@ def ops_token(settings: Settings) -> str:
     return read_private(path).decode().strip()
 
 
-@dataclass(frozen=True)
 class Doors:
-    """Where a running robot listens."""
+    """The listening sockets of this process. They stay open while a robot makes room for the next, so that a reload
+    refuses nobody: who comes in between waits in the backlog."""
 
-    smtp: tuple[tuple[str, int], ...]
-    web: tuple[str, int]
-    ops: tuple[str, int]
+    def __init__(self) -> None:
+        self._open: dict[str, socket.socket] = {}
+
+    def take(self, endpoint: str) -> socket.socket:
+        """A listening socket for `host:port`, for the caller to close. Raises StartProblem."""
+        if endpoint not in self._open:
+            host, port = split_endpoint(endpoint)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            try:
+                self._open[endpoint] = socket.create_server((host, port), family=family, backlog=1024)
+            except OSError as error:
+                raise StartProblem([f"cannot listen on {endpoint}: {error.strerror}"]) from error
+        taken = self._open[endpoint].dup()
+        taken.setblocking(False)
+        return taken
+
+    def close(self, but: Collection[str] = ()) -> None:
+        """Closes every socket but those of these endpoints."""
+        for endpoint in set(self._open) - set(but):
+            self._open.pop(endpoint).close()
+
+
+def endpoints(settings: Settings, roles: Collection[Role]) -> list[str]:
+    """Where these roles listen."""
+    site = settings.site
+    return [
+        site.ops.listen,
+        *([site.web.listen] if Role.WEB in roles else []),
+        *(site.smtp.listen if Role.INTAKE in roles else ()),
+    ]
 
 
 class Robot:
     """All roles of one process. `run` returns when `stop` is called and everything is drained."""
 
-    def __init__(self, settings: Settings, roles: Sequence[Role] = tuple(Role), relay: Relay | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        roles: Sequence[Role] = tuple(Role),
+        relay: Relay | None = None,
+        doors: Doors | None = None,
+    ) -> None:
         self.settings = settings
+        self._doors = doors
         self.roles = frozenset(roles)
         self.clock = Clock()
         self._relay = relay
@@ -221,17 +254,20 @@ class Robot:
             settings.site.smtp, settings.site.site.host, settings.directory, reception.receive, self.clock.now
         )
         pages = member_app(ctx, template_folders(settings), clock=self.clock.now)
+        doors = self._doors or Doors()
+        sockets = {endpoint: doors.take(endpoint) for endpoint in endpoints(settings, self.roles)}
+        doors.close(but=sockets if self._doors else ())
         courier_stop = asyncio.Event()
         tasks: list[asyncio.Task[None]] = []
         async with asyncio.TaskGroup() as group:
             ops = ops_app(ctx, ops_token(settings), self.clock.now)
-            tasks.append(group.create_task(_door(ops, settings.site.ops.listen)))
+            tasks.append(group.create_task(serve_web(ops, listening=sockets[settings.site.ops.listen])))
             if Role.WEB in self.roles:
-                tasks.append(group.create_task(_door(pages, settings.site.web.listen)))
+                tasks.append(group.create_task(serve_web(pages, listening=sockets[settings.site.web.listen])))
             if Role.COURIER in self.roles:
                 group.create_task(courier.run(courier_stop))
             if Role.INTAKE in self.roles:
-                await listener.start()
+                await listener.start([sockets[endpoint] for endpoint in settings.site.smtp.listen])
                 tasks.append(group.create_task(reception.run()))
             tasks.append(group.create_task(self._keep_clock(ctx.store)))
             hints = group.create_task(listen(ctx.store))
@@ -255,10 +291,6 @@ class Robot:
             await self.clock.synchronise(store)
 
 
-async def _door(app: ASGIApp, endpoint: str) -> None:
-    await serve_web(app, *split_endpoint(endpoint))
-
-
 def loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
@@ -274,17 +306,18 @@ async def serve(folder: Path, roles: Sequence[Role]) -> None:
     settings = load(folder)
     if len(set(roles)) < len(Role) and settings.database_url.startswith("sqlite"):
         raise StartProblem(["single roles need PostgreSQL (site.database): roles talk only through the database"])
+    doors = Doors()
     while True:
-        robot = Robot(settings, roles)
+        robot = Robot(settings, roles, doors=doors)
         fresh: list[Settings] = []
-        _heed_signals(robot, folder, fresh)
+        _heed_signals(robot, folder, fresh, doors)
         await robot.run()
         if not fresh:
-            return
+            return doors.close()
         settings = fresh[-1]
 
 
-def _heed_signals(robot: Robot, folder: Path, fresh: list[Settings]) -> None:
+def _heed_signals(robot: Robot, folder: Path, fresh: list[Settings], doors: Doors) -> None:
     """SIGTERM and SIGINT end the robot; SIGHUP ends it too, but leaves the new settings in `fresh`."""
 
     def end() -> None:
@@ -296,6 +329,8 @@ def _heed_signals(robot: Robot, folder: Path, fresh: list[Settings]) -> None:
             candidate = load(folder)
             if found := problems(candidate, build_letters(candidate)):
                 raise StartProblem(found)
+            for endpoint in endpoints(candidate, robot.roles):
+                doors.take(endpoint).close()
         except (ConfigError, StartProblem) as error:
             emit("robot.reload-refused", error=str(error))
             return

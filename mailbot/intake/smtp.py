@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -80,15 +81,18 @@ class SmtpListener:
         """Connections being served."""
         return len(self._sessions)
 
-    async def start(self) -> None:
-        """Opens all sockets, or none. Raises OSError."""
+    async def start(self, sockets: Sequence[socket.socket] | None = None) -> None:
+        """Opens all sockets, or none; or listens on those given. Raises OSError."""
         smtp = self._house.smtp
         self._house = replace(self._house, tls=_tls(smtp))
         loop = asyncio.get_running_loop()
         try:
-            for endpoint in smtp.listen:
-                host, port = split_endpoint(endpoint)
-                server = await loop.create_server(lambda: _Door(self), host, port, backlog=BACKLOG)
+            for given in sockets if sockets is not None else smtp.listen:
+                if isinstance(given, str):
+                    host, port = split_endpoint(given)
+                    server = await loop.create_server(lambda: _Door(self), host, port, backlog=BACKLOG)
+                else:
+                    server = await loop.create_server(lambda: _Door(self), sock=given, backlog=BACKLOG)
                 self._servers.append(server)
         except OSError:
             await self.stop(0)

@@ -19,22 +19,23 @@ class _Server(uvicorn.Server):
 
 async def serve(
     app: ASGIApp,
-    host: str,
-    port: int,
+    host: str = "127.0.0.1",
+    port: int = 0,
     stop: asyncio.Event | None = None,
     *,
+    listening: socket.socket | None = None,
     started: Callable[[int], None] | None = None,
     drain_seconds: int = 10,
     connections: int = 1000,
 ) -> None:
     """Serves until `stop` is set or the task is cancelled, then lets running requests end for `drain_seconds`.
 
-    Raises OSError if it cannot listen.
+    Raises OSError if it cannot listen. `listening`: a socket that is open already, instead of host and port.
 
     `started` is called with the real port once connections are taken; port 0 lets the system choose.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family, backlog=512) as listening:
+    with listening or socket.create_server((host, port), family=family, backlog=512) as listening:
         listening.setblocking(False)
         config = uvicorn.Config(
             app,

@@ -6,11 +6,13 @@ import asyncio
 import json
 import re
 import signal
+import smtplib
 import socket
 import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +146,44 @@ async def test_sighup_takes_good_files_and_leaves_broken_ones(tmp_path: Path, sm
         assert (await heading(made, link))[1] == FORM
         assert (await asyncio.to_thread(made.send_blank_mail, "b@phone.example", "kaiin@yokokou.example"))[0] == 250
         assert made.log.count("robot.started") == 2
+
+
+async def test_a_reload_refuses_nobody(tmp_path: Path, smtp_sink: Sink) -> None:
+    async with robot(tmp_path, smtp_sink.port) as made:
+        assert made.process is not None
+        answers: list[tuple[int, bytes]] = []
+
+        async def keep_sending() -> None:
+            while made.log.count("robot.started") < 2 or len(answers) < 5:
+                sender = f"m{len(answers)}@phone.example"
+                with suppress(smtplib.SMTPConnectError):  # 421 in the very moment: to be asked again
+                    answers.append(await asyncio.to_thread(made.send_blank_mail, sender, TO))
+
+        sending = asyncio.create_task(keep_sending())
+        await until(lambda: len(answers) > 2)
+        made.process.send_signal(signal.SIGHUP)
+        await sending
+        assert {code for code, _ in answers} == {250}, answers
+        await smtp_sink.wait(len(answers))
+
+
+async def test_a_reload_onto_a_taken_port_changes_nothing(tmp_path: Path, smtp_sink: Sink) -> None:
+    made = Robot(tmp_path, smtp_sink.port)
+    file = tmp_path / "config" / "mailbot.toml"
+    made.overrides["SMTP_LISTEN"] = ""  # the file decides
+    file.write_text(f'[smtp]\nlisten = ["127.0.0.1:{made.smtp_port}"]\n')
+    await made.start()
+    try:
+        assert made.process is not None
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            file.write_text(f'[smtp]\nlisten = ["127.0.0.1:{other.getsockname()[1]}"]\n')
+            made.process.send_signal(signal.SIGHUP)
+            await until(lambda: "robot.reload-refused" in made.log)
+        assert "cannot listen on" in made.log
+        assert (await asyncio.to_thread(made.send_blank_mail, SENDER, TO))[0] == 250
+        assert await made.stop() == 0
+    finally:
+        made.kill()
 
 
 # Starts

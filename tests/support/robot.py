@@ -77,7 +77,7 @@ class Robot:
             **self.overrides,
         }
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MAILBOT_")}
-        return {**kept, **{f"MAILBOT_{name}": value for name, value in settings.items()}}
+        return {**kept, **{f"MAILBOT_{name}": value for name, value in settings.items() if value}}
 
     def command(
         self, *arguments: str, check: bool = True, stdin: str | None = None
