@@ -27,6 +27,7 @@ async def alarms(tx: AsyncConnection) -> Sequence[Any]:
     return (await tx.execute(select(alarm).order_by(alarm.c.last_at.desc()))).all()
 
 
-async def clear(tx: AsyncConnection, society: str, kind: str) -> None:
-    """Forgets an alarm that was dealt with."""
-    await tx.execute(delete(alarm).where(alarm.c.society == society, alarm.c.kind == kind))
+async def clear(tx: AsyncConnection, society: str, kind: str) -> bool:
+    """Forgets an alarm that was dealt with. False when there was none."""
+    gone = await tx.execute(delete(alarm).where(alarm.c.society == society, alarm.c.kind == kind))
+    return bool(gone.rowcount)

@@ -105,7 +105,8 @@ async def test_alarms_count_and_clear(store: Store) -> None:
         await raise_alarm(tx, "a", "relay", "other", NOW + 1)
         found = [(row.society, row.text, row.count, row.first_at, row.last_at) for row in await alarms(tx)]
         assert found == [("", "second", 2, NOW, NOW + 5), ("a", "other", 1, NOW + 1, NOW + 1)]
-        await clear(tx, "", "relay")
+        assert await clear(tx, "", "relay")
+        assert not await clear(tx, "", "relay")
         assert [row.society for row in await alarms(tx)] == ["a"]
 
 
