@@ -14,6 +14,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from importlib.metadata import version
 from ipaddress import ip_address
@@ -33,7 +34,8 @@ from mailbot.mail.dkim import Signer, generate_key, load_key
 from mailbot.registration import steps
 from mailbot.registration.context import Context
 from mailbot.store import Store, open_store, schema
-from mailbot.store.clock import Clock
+from mailbot.store.clock import Clock, ClockSkew
+from mailbot.store.engine import OUTAGES
 from mailbot.store.wakeup import listen
 from mailbot.telemetry import emit
 from mailbot.web import render
@@ -231,7 +233,7 @@ class Robot:
         store = await open_database(settings)
         passwords = open_passwords(settings)
         try:
-            await self.clock.synchronise(store)
+            await self._synchronise(store)
             ring = await open_ring(settings, store, self.clock.now())
             self.ctx = Context(settings, ring, passwords, store)
             await self._run_roles(letters)
@@ -288,7 +290,15 @@ class Robot:
     async def _keep_clock(self, store: Store) -> None:
         while True:
             await asyncio.sleep(60)
+            with suppress(*OUTAGES):  # the roles wait out an outage; the clock does too
+                await self._synchronise(store)
+
+    async def _synchronise(self, store: Store) -> None:
+        """Raises StartProblem: with a wrong clock no lease and no deadline holds."""
+        try:
             await self.clock.synchronise(store)
+        except ClockSkew as error:
+            raise StartProblem([str(error)]) from error
 
 
 def loopback(host: str) -> bool:
