@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select, tuple_
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.store.engine import insert
+from mailbot.store.keys import among, values
 from mailbot.store.tables import budget
 
 MINUTE_MS = 60_000
@@ -45,10 +46,9 @@ class Hit:
 
 
 _COUNTERS = ("minute_at", "minute_count", "hour_at", "hour_count", "day_at", "day_count")
-_KEY = tuple_(budget.c.society, budget.c.scope, budget.c.subject)
 _LOCK = (
     select(budget)
-    .where(_KEY.in_(bindparam("keys", expanding=True)))
+    .where(among(budget.c.society, budget.c.scope, budget.c.subject))
     .order_by(budget.c.society, budget.c.scope, budget.c.subject)
     .with_for_update()
 )
@@ -72,11 +72,13 @@ class Ledger:
         if tx.dialect.name != "sqlite":  # SQLite has one writer; elsewhere only a row that is there can be locked
             missing = insert(tx)(budget).on_conflict_do_nothing()
             await tx.execute(missing, [_values(key, row) for key, row in rows.items()])
-        for found in await tx.execute(_LOCK, {"keys": keys}):
-            rows[found[0], found[1], found[2]] = list(found[3:])
+        for found in await tx.execute(_LOCK, values(keys)):
+            if (key := (found[0], found[1], found[2])) in rows:
+                rows[key] = list(found[3:])
         for row in rows.values():
             for place, length in ((0, MINUTE_MS), (2, HOUR_MS), (4, DAY_MS)):
-                if now >= row[place] + length or now < row[place]:
+                # a window from further ahead than clocks differ was made by a wrong one
+                if now >= row[place] + length or now < row[place] - MINUTE_MS:
                     row[place], row[place + 1] = now, 0
         return cls(rows, now)
 

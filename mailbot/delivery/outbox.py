@@ -21,6 +21,7 @@ from mailbot.delivery.mails import Cancelled, ClaimedMail, Expired, Held, NewMai
 from mailbot.delivery.policy import Lane, MailState
 from mailbot.mail.status import Outcome, OutcomeKind
 from mailbot.store.engine import insert, new_id
+from mailbot.store.keys import among, values
 from mailbot.store.tables import attempt, outbox, society_state
 from mailbot.store.wakeup import announce
 
@@ -173,14 +174,14 @@ _SETTLE = (
 
 
 _SETTLED = select(outbox.c.society, outbox.c.id, outbox.c.attempts, outbox.c.state, outbox.c.next_attempt_at).where(
-    _KEY.in_(bindparam("keys", expanding=True))
+    among(outbox.c.society, outbox.c.id)
 )
 
 
 _AGAIN = frozenset({OutcomeKind.DEFERRED, OutcomeKind.UNKNOWN})
 _TRIED = (
     select(attempt.c.society, attempt.c.outbox_id, func.count())
-    .where(tuple_(attempt.c.society, attempt.c.outbox_id).in_(bindparam("keys", expanding=True)))
+    .where(among(attempt.c.society, attempt.c.outbox_id))
     .group_by(attempt.c.society, attempt.c.outbox_id)
 )
 
@@ -202,7 +203,7 @@ async def settle(
         _SETTLE, [{"s": key[0], "i": key[1], "n": unique[key].mail.attempts, **row} for key, row in rows.items()]
     )
     if changed.rowcount != len(rows):
-        found = await tx.execute(_SETTLED, {"keys": list(rows)})
+        found = await tx.execute(_SETTLED, values(list(rows)))
         written = {(row[0], row[1]): (row[2], row[3], row[4]) for row in found}
         rows = {
             key: row
@@ -237,7 +238,7 @@ async def _tries(tx: AsyncConnection, settlements: Mapping[tuple[str, int], Sett
     ]
     if not keys:
         return {}
-    found = await tx.execute(_TRIED, {"keys": keys})
+    found = await tx.execute(_TRIED, values(keys))
     return {(row[0], row[1]): row[2] for row in found}
 
 

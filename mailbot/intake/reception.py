@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import bindparam, func, select, tuple_
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.config import Settings
@@ -29,6 +29,7 @@ from mailbot.registration.context import Context
 from mailbot.registration.invite import LinkRequest, request_links
 from mailbot.store.alarms import raise_alarm
 from mailbot.store.engine import OUTAGES
+from mailbot.store.keys import among, values
 from mailbot.store.tables import inbox, member
 from mailbot.telemetry import emit
 
@@ -42,9 +43,7 @@ CAP_REFRESH_MS = 60_000
 GATHER_SECONDS = 0.005
 
 
-_SEEN = select(inbox.c.society, inbox.c.inbox_key).where(
-    tuple_(inbox.c.society, inbox.c.inbox_key).in_(bindparam("keys", expanding=True))
-)
+_SEEN = select(inbox.c.society, inbox.c.inbox_key).where(among(inbox.c.society, inbox.c.inbox_key))
 
 
 @dataclass(slots=True)
@@ -245,7 +244,7 @@ class Reception:
             self._caps[society] = (now, Limits(hour=cap))
 
     async def _seen(self, tx: AsyncConnection, batch: list[_Waiting]) -> set[tuple[str, bytes]]:
-        found = await tx.execute(_SEEN, {"keys": [(w.society, w.key) for w in batch]})
+        found = await tx.execute(_SEEN, values([(w.society, w.key) for w in batch]))
         return {(society, bytes(key)) for society, key in found}
 
 

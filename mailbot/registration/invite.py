@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, select, tuple_, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.credentials import LinkPurpose
@@ -18,6 +18,7 @@ from mailbot.delivery.outbox import Lane, NewMail
 from mailbot.mail.address import Address
 from mailbot.registration.context import Context
 from mailbot.store import new_id
+from mailbot.store.keys import among, values
 from mailbot.store.tables import link
 
 LETTER = "invitation"
@@ -29,7 +30,7 @@ _LIVE = (
     select(link.c.society, link.c.address_key, link.c.id, link.c.created_at, link.c.expires_at)
     .where(
         link.c.purpose == LinkPurpose.REGISTRATION.value,
-        tuple_(link.c.society, link.c.address_key).in_(bindparam("keys", expanding=True)),
+        among(link.c.society, link.c.address_key),
         link.c.expires_at > bindparam("now"),
         link.c.spent_at.is_(None),
         link.c.revoked_at.is_(None),
@@ -60,8 +61,10 @@ async def request_links(ctx: Context, tx: AsyncConnection, requests: Sequence[Li
         return []
     wanted = sorted({(r.society, r.address.key) for r in requests})
     live: dict[tuple[str, str], list[tuple[int, int, int]]] = {key: [] for key in wanted}
-    for society, address_key, link_id, created_at, expires_at in await tx.execute(_LIVE, {"keys": wanted, "now": now}):
-        live[society, address_key].append((link_id, created_at, expires_at))
+    found = await tx.execute(_LIVE, {**values(wanted), "now": now})
+    for society, address_key, link_id, created_at, expires_at in found:
+        if (key := (society, address_key)) in live:
+            live[key].append((link_id, created_at, expires_at))
     kid = ctx.ring.active(now).kid
     new_rows: list[dict[str, object]] = []
     revoked: list[tuple[str, int]] = []
@@ -101,6 +104,7 @@ async def request_links(ctx: Context, tx: AsyncConnection, requests: Sequence[Li
     if new_rows:
         await tx.execute(link.insert(), new_rows)
     if revoked:
-        await tx.execute(update(link).where(tuple_(link.c.society, link.c.id).in_(revoked)).values(revoked_at=now))
+        ended = update(link).where(among(link.c.society, link.c.id)).values(revoked_at=now)
+        await tx.execute(ended, values(revoked))
     ids = await outbox.put(tx, mails, now, ctx.settings.site.site.host)
     return [one for one in ids if one is not None]

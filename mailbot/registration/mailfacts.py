@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, select, tuple_
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot import audit, credentials
 from mailbot.config import Society
 from mailbot.credentials import KeyRefused, LinkPurpose, LinkState
 from mailbot.delivery.outbox import Cancelled, ClaimedMail, MailState
+from mailbot.store.keys import among, values
 from mailbot.store.tables import address as address_table
 from mailbot.store.tables import link, member
 
@@ -23,7 +24,7 @@ from . import people
 from .context import Context
 from .reissue import mailed_password
 
-_LINKS = select(link).where(tuple_(link.c.society, link.c.id).in_(bindparam("keys", expanding=True)))
+_LINKS = select(link).where(among(link.c.society, link.c.id))
 
 Facts = dict[str, str | int]
 Key = tuple[str, int]
@@ -84,16 +85,16 @@ async def _read(tx: AsyncConnection, mails: Sequence[ClaimedMail]) -> _Rows:
     members: dict[Key, Any] = {}
     addresses: dict[Key, set[str]] = {}
     if link_keys:
-        for row in await tx.execute(_LINKS, {"keys": link_keys}):
+        for row in await tx.execute(_LINKS, values(link_keys)):
             links[row.society, row.id] = row
     if member_keys:
         c = member.c
         columns = (c.society, c.id, c.state, c.login_id, c.sealed_nickname, c.password_set_at)
-        for row in await tx.execute(select(*columns).where(tuple_(c.society, c.id).in_(member_keys))):
+        for row in await tx.execute(select(*columns).where(among(c.society, c.id)), values(member_keys)):
             members[row.society, row.id] = row
         a = address_table.c
-        statement = select(a.society, a.member_id, a.address).where(tuple_(a.society, a.member_id).in_(member_keys))
-        for society, member_id, text in await tx.execute(statement):
+        statement = select(a.society, a.member_id, a.address).where(among(a.society, a.member_id))
+        for society, member_id, text in await tx.execute(statement, values(member_keys)):
             addresses.setdefault((society, member_id), set()).add(text)
     return _Rows(links, members, addresses)
 

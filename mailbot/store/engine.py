@@ -88,7 +88,7 @@ def open_store(url: str, *, pool_size: int = 8) -> Store:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         engine = create_async_engine(
-            parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=pool_size
+            parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=pool_size, hide_parameters=True
         )
         return Store(engine, engine)
     parsed = parsed.set(drivername="sqlite+aiosqlite")
@@ -96,7 +96,9 @@ def open_store(url: str, *, pool_size: int = 8) -> Store:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     engines = []
     for threaded in (False, True):
-        engine = create_async_engine(parsed, pool_size=pool_size, async_creator=connector(path, threaded=threaded))
+        creator = connector(path, threaded=threaded)
+        # an error that is logged names its statement, never the addresses and login IDs it was about
+        engine = create_async_engine(parsed, pool_size=pool_size, async_creator=creator, hide_parameters=True)
         event.listen(engine.sync_engine, "begin", _sqlite_begin)
         engines.append(engine)
     return Store(*engines)

@@ -1,4 +1,4 @@
-"""SQLite connections that do their short statements in the event loop's own thread.
+"""SQLite connections that do their short statements in the event loop's own thread, in files nobody else may read.
 
 A statement on a few indexed rows takes SQLite some ten microseconds; handing it to a thread and back takes ten times as
 long, five times a statement. So only what may really wait goes to the thread: BEGIN IMMEDIATE (another process may hold
@@ -7,6 +7,7 @@ the write lock) and COMMIT (the disk). `make bench` shows the difference: docs/d
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -37,6 +38,8 @@ def connector(path: Path, *, threaded: bool) -> Callable[..., Awaitable[aiosqlit
     """What SQLAlchemy calls for a new connection. `threaded`: every statement in a thread, for those that read much."""
 
     def open_file() -> sqlite3.Connection:
+        # the journal files take over the mode of the database file
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         # isolation_level None: BEGIN is ours to send; one connection is never used by two threads at once
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         for pragma in _PRAGMAS:
