@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
@@ -53,22 +54,41 @@ def configure(level: str, form: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _without_people,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_level),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s", force=True)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+class _Formatter(logging.Formatter):
+    """For what the libraries log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _masked(super().format(record))
+
+
+def _without_people(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A trace keeps its lines, but a database's words about a row may hold the row's address."""
+    if "exception" in event:
+        event["exception"] = _masked(event["exception"])
+    return event
+
+
+def _masked(text: str) -> str:
+    return _TOKEN.sub(r"\1…", _ADDRESS.sub(r"***@\1", text))
 
 
 def redact(value: object) -> object:
     """What may stand in a log: no local parts, no tokens, no control characters, at most 200 characters."""
     if isinstance(value, bool | int | float) or value is None:
         return value
-    text = str(value)
-    text = _ADDRESS.sub(r"***@\1", text)
-    text = _TOKEN.sub(r"\1…", text)
+    text = _masked(str(value))
     if not text.isprintable():
         text = text.encode("unicode_escape").decode("ascii")
     return text if len(text) <= MAX_VALUE else text[: MAX_VALUE - 1] + "…"
