@@ -42,7 +42,7 @@ def page(
         if society is None:
             raise HTTPException(404)
         peer = request.client.host if request.client else None
-        network = web.clients.network(peer, request.headers.get("x-forwarded-for"))
+        network = web.clients.network(peer, ", ".join(request.headers.getlist("x-forwarded-for")))
         visit = Visit(web, request, society, web.clock(), network)
         try:
             posted = request.method == "POST"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from enum import StrEnum
 from urllib.parse import parse_qsl
 
@@ -10,6 +11,8 @@ from starlette.requests import ClientDisconnect, Request
 MAX_BODY = 64 * 1024
 MAX_DISCARDED = 4 * 1024 * 1024
 """A body too large is read so far and forgotten: a browser that is cut off while it sends never sees our answer."""
+BODY_SECONDS = 30
+"""Longest wait for all of a form."""
 MAX_FIELDS = 40
 MAX_VALUE = 1024
 """Bytes of one value: more than any name, address or password that can be right."""
@@ -30,13 +33,14 @@ async def read_form(request: Request) -> dict[str, str] | BadForm:
         return BadForm.TOO_LARGE
     body, seen = bytearray(), 0
     try:
-        async for chunk in request.stream():
-            seen += len(chunk)
-            if seen <= MAX_BODY:
-                body += chunk
-            elif seen > MAX_DISCARDED:
-                break
-    except ClientDisconnect:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                seen += len(chunk)
+                if seen <= MAX_BODY:
+                    body += chunk
+                elif seen > MAX_DISCARDED:
+                    break
+    except (ClientDisconnect, TimeoutError):
         return BadForm.NOT_A_FORM
     return parse(bytes(body)) if seen <= MAX_BODY else BadForm.TOO_LARGE
 

@@ -109,7 +109,7 @@ def ops_app(ctx: Context, token: str, now: Callable[[], int]) -> Starlette:
     async def mail(request: Request) -> Response:
         check(request)
         number = decode_id(request.path_params["id"])
-        async with ctx.store.read() as tx:
+        async with ctx.store.scan() as tx:
             found = await outbox.show(tx, number) if number else None
         if found is None:
             raise HTTPException(404, "No such mail.")

@@ -9,6 +9,35 @@ from contextlib import contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEAD_SECONDS = 10.0
+"""Longest wait for a whole request line with its header fields."""
+
+
+class _Connection(H11Protocol):
+    """h11 bounds a request's head (64 KiB; httptools does not), this its time: uvicorn waits for ever, and a thousand
+    half-sent requests would fill the house."""
+
+    _patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._patience = self.loop.call_later(HEAD_SECONDS, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        running = self.cycle is not None and not self.cycle.response_complete
+        if running and self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        elif not running and self._patience is None:  # the next request on a kept connection has begun
+            self._patience = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._patience is not None:
+            self._patience.cancel()
 
 
 class _Server(uvicorn.Server):
@@ -39,6 +68,7 @@ async def serve(
         listening.setblocking(False)
         config = uvicorn.Config(
             app,
+            http=_Connection,
             log_config=None,
             log_level="warning",
             access_log=False,
