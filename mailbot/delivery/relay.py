@@ -7,7 +7,6 @@ came at; what it means is in `mailbot.mail.status`. Standards: RFC 5321, RFC 104
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
@@ -25,7 +24,6 @@ IDLE_SECONDS = 30.0
 """A connection left alone for longer is not trusted any more: a firewall may have forgotten it without a word."""
 MAILS_A_CONNECTION = 1000
 
-_BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n)")
 _EARLY = frozenset({Stage.CONNECT, Stage.EHLO})
 
 
@@ -90,7 +88,8 @@ class SmtpRelay:
         self, sender: str, recipient: Address, message: bytes, *, seconds: float, deadline_ms: int | None = None
     ) -> Outcome:
         """See `Relay.send`. A connection that turns out to be dead before anything was sent on it is replaced once."""
-        if _BARE_LINE_END.search(message) or not message.endswith(b"\r\n"):
+        lines = message.count(b"\r\n")
+        if not message.endswith(b"\r\n") or message.count(b"\r") != lines or message.count(b"\n") != lines:
             raise ValueError("a message has CRLF line ends only, and ends with one")  # RFC 5321 section 2.3.8
         end = asyncio.get_running_loop().time() + seconds
         timer = asyncio.timeout_at(end)
