@@ -185,9 +185,8 @@ class Reception:
                     verdict = Verdict(Action.DISCARD, status.OK, Reason.OVER_BUDGET, verdict.address)
                     if over.scope != "address":
                         # a posting day must drop nobody: the sender's server will try again
-                        await raise_alarm(
-                            tx, waiting.society, f"budget-{over.scope}", f"{over.subject} is over its cap", now
-                        )
+                        text = f"{over.scope} {over.subject}".rstrip() + " is over its cap for this hour: mails get 451"
+                        await raise_alarm(tx, waiting.society, f"budget-{over.scope}", text, now)
                         emit("mail.deferred", society=waiting.society, reason=Reason.OVER_BUDGET, scope=over.scope)
                         answers.append(status.OVER_LIMIT)
                         continue
