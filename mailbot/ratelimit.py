@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.store.engine import insert
@@ -118,6 +118,13 @@ async def hit(tx: AsyncConnection, hits: Sequence[Hit], now: int) -> list[bool]:
     answers = [ledger.allow([one]) is None for one in hits]
     await ledger.save(tx)
     return answers
+
+
+async def forgive(tx: AsyncConnection, hits: Sequence[Hit]) -> None:
+    """Takes back one count of each hit, which this transaction holds: what was guarded against was none."""
+    counts = {name: budget.c[name] - 1 for name in ("minute_count", "hour_count", "day_count")}
+    rows = among(budget.c.society, budget.c.scope, budget.c.subject)
+    await tx.execute(update(budget).where(rows, budget.c.day_count > 0).values(counts), values([h.key for h in hits]))
 
 
 async def refund(tx: AsyncConnection, society: str, scope: str, subject: str) -> None:

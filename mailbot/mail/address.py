@@ -134,6 +134,12 @@ def parse_mailbox(text: str, legacy_domains: Set[str] = LEGACY_DOMAINS) -> Addre
     return Address(local, domain)
 
 
+def stored(text: str) -> Address:
+    """An address from `Address.text`, as the database holds it: whatever was accepted once is read again."""
+    local, _, domain = text.rpartition("@")
+    return Address(local, domain)
+
+
 def split_argument(argument: bytes) -> tuple[bytes, bytes]:
     """The argument of MAIL or RCPT as (path with brackets, ESMTP parameters). No accepted path holds a '>'."""
     argument = argument.strip(b" ")

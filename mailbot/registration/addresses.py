@@ -13,7 +13,7 @@ from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.config import Society
-from mailbot.mail.address import Address, parse_mailbox
+from mailbot.mail.address import Address, stored
 from mailbot.store.engine import insert
 from mailbot.store.tables import address as address_table
 
@@ -70,7 +70,7 @@ def plan(ctx: Context, society: Society, form: Mapping[str, str], before: Proved
             )
         elif by_slot.get(slot) != address.key:
             if address.key in by_key:
-                move.append((slot, parse_mailbox(by_key[address.key])))
+                move.append((slot, stored(by_key[address.key])))
             else:
                 prove.append((slot, address))
         if isinstance(address, Address):

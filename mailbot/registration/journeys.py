@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mailbot import credentials, ratelimit
 from mailbot.config import Journey, Society, Start
 from mailbot.credentials import LinkPurpose, LinkState
-from mailbot.mail.address import parse_mailbox
+from mailbot.mail.address import stored
 from mailbot.store import new_id
 from mailbot.store.tables import journey as journey_table
 from mailbot.store.tables import link, member
@@ -188,7 +188,7 @@ async def invite_family(ctx: Context, society: Society, journey_id: int, proof: 
         row = await _row(tx, society, journey_id)
         if row is None or row.done_at is None or not proof_fits(row.proof_hash, proof) or now >= row.expires_at:
             return False
-        address = parse_mailbox(row.address)
+        address = stored(row.address)
         if not all(await ratelimit.hit(tx, [limits.address(ctx.settings.site, society, address)], now)):
             return False
         await request_links(ctx, tx, [LinkRequest(society.id, address)], now)
@@ -292,7 +292,7 @@ async def _take(
         raise _UndoneError(JourneyEnd(End.UNKNOWN))
     if last:
         # before the link, as everywhere: the address's budget row is the lock for its links
-        await ratelimit.refund(tx, society.id, "address", parse_mailbox(state.address).key)
+        await ratelimit.refund(tx, society.id, "address", stored(state.address).key)
     if last and state.link_id is not None:
         # no matter if another member of the household was first: the proof was passed while the link was live
         await tx.execute(

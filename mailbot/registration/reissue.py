@@ -11,7 +11,7 @@ import hmac
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, tuple_, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot import audit, credentials
@@ -21,6 +21,7 @@ from mailbot.delivery import outbox
 from mailbot.delivery.outbox import Lane, NewMail
 from mailbot.ratelimit import HOUR_MS, Ledger
 from mailbot.store import new_id
+from mailbot.store.keys import among, values
 from mailbot.store.tables import address as address_table
 from mailbot.store.tables import journey, link, member
 from mailbot.telemetry import emit
@@ -127,7 +128,7 @@ async def expand(ctx: Context, tx: AsyncConnection, now: int) -> int:
         await tx.execute(insert(link), links)
         await outbox.put(tx, mails, now, ctx.host)
     done = [(wish.society, wish.id) for wish in wishes]
-    await tx.execute(delete(link).where(tuple_(link.c.society, link.c.id).in_(done)))
+    await tx.execute(delete(link).where(among(link.c.society, link.c.id)), values(done))
     return len(mails)
 
 
@@ -138,7 +139,7 @@ async def _accounts(tx: AsyncConnection, keys: list[tuple[str, str]], now: int) 
     a = address_table.c
     sharing = (
         select(a.society, a.address_key, func.count(func.distinct(a.member_id)).label("sharing"))
-        .where(tuple_(a.society, a.address_key).in_(keys))
+        .where(among(a.society, a.address_key))
         .group_by(a.society, a.address_key)
         .subquery()
     )
@@ -166,11 +167,12 @@ async def _accounts(tx: AsyncConnection, keys: list[tuple[str, str]], now: int) 
         )
         .join(member, (member.c.society == a.society) & (member.c.id == a.member_id))
         .join(sharing, (sharing.c.society == a.society) & (sharing.c.address_key == a.address_key))
-        .where(tuple_(a.society, a.address_key).in_(keys), member.c.state == "registered")
+        .where(among(a.society, a.address_key), member.c.state == "registered")
         .group_by(a.society, a.member_id, a.address_key, member.c.left_on, member.c.protected, sharing.c.sharing)
         .order_by(a.society, a.member_id)
     )
-    return list((await tx.execute(statement)).all())
+    wanted = set(keys)
+    return [row for row in await tx.execute(statement, values(keys)) if (row.society, row.address_key) in wanted]
 
 
 async def first_page(ctx: Context, society: Society, link_id: int, now: int) -> ReissuePage | LinkState:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mailbot import credentials
 from mailbot.config import Society
 from mailbot.credentials import Format, KeyRefused, encode_id
-from mailbot.mail.address import parse_mailbox
+from mailbot.mail.address import stored
 from mailbot.registration import people
 from mailbot.registration.context import Context
 from mailbot.registration.people import Person
@@ -89,7 +89,7 @@ def changed_columns(before: Person, after: Person) -> tuple[str, ...]:
 def indexes(ctx: Context, society: str, person: Person) -> dict[str, bytes | None]:
     """The blind-index columns of `member` that follow from the person."""
     ring = ctx.ring
-    on_file = parse_mailbox(person.address).key if person.address else None
+    on_file = stored(person.address).key if person.address else None
     return {
         "person_key": people.person_key(ring, society, person),
         "household": household_of(ring, society, person),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mailbot.config import Settings, Society
 from mailbot.credentials import Format, KeyRing
-from mailbot.mail.address import parse_mailbox
+from mailbot.mail.address import stored
 from mailbot.registration import people
 from mailbot.registration.people import Person
 
@@ -276,7 +276,7 @@ def check(
             checked.printed.add(people.temporary_key(ring, society.id, row.printed_id), line)
         if person.address:
             household = household_of(ring, society.id, person)
-            key = parse_mailbox(person.address).key
+            key = stored(person.address).key
             addresses.add(ring.index("roster-household-address", society.id, household.hex(), key), line)
         for name in ("symbol", "number"):
             text = getattr(person, name)

@@ -15,7 +15,7 @@ from mailbot.config import Society
 from mailbot.credentials import KeyRefused
 from mailbot.delivery import outbox
 from mailbot.delivery.outbox import Lane, NewMail
-from mailbot.mail.address import Address, parse_mailbox
+from mailbot.mail.address import Address, stored
 from mailbot.store.tables import address as address_table
 from mailbot.store.tables import member, temporary
 
@@ -76,9 +76,10 @@ class Credentials(FormStep):
             if not await _may_hear_taken(ctx, society, state, now):
                 return Refused.whole(words.TOO_OFTEN, 429)
             found.append(choices.taken("login_id", id_label))
-        address = choices.address(
-            ctx, choices.text_of(form, "address"), "address", society.label("credentials.address")
-        )
+        typed_address = choices.text_of(form, "address")
+        address: Address | Complaint = stored(state.address)
+        if typed_address.strip() != state.address:  # else it was accepted when the mail came, whatever its dots
+            address = choices.address(ctx, typed_address, "address", society.label("credentials.address"))
         facts = choices.known_facts(
             society,
             known.person,
@@ -152,7 +153,7 @@ class Credentials(FormStep):
             .values(state="used", ended_at=now)
         )
         await self._addresses_and_mails(ctx, tx, society, state, values["address"], now)
-        facts = {"journey": state.name, "kept_address": values["address"].key == parse_mailbox(state.address).key}
+        facts = {"journey": state.name, "kept_address": values["address"].key == stored(state.address).key}
         await audit.record(tx, "member", "registered", society.id, member_id, facts, now)
         return None
 
@@ -160,7 +161,7 @@ class Credentials(FormStep):
         self, ctx: Context, tx: AsyncConnection, society: Society, state: JourneyState, typed: Address, now: int
     ) -> None:
         """The invited address is proved already; another one counts once its own mail was followed (SC-3)."""
-        member_id, invited = state.member_id, parse_mailbox(state.address)
+        member_id, invited = state.member_id, stored(state.address)
         await tx.execute(
             delete(address_table).where(address_table.c.society == society.id, address_table.c.member_id == member_id)
         )

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mailbot import audit, credentials, ratelimit
 from mailbot.config import Journey, Society, Start
 from mailbot.credentials import Format, KeyRefused
-from mailbot.mail.address import AddressError, parse_mailbox
+from mailbot.mail.address import AddressError, stored
 from mailbot.store.tables import member, temporary
 
 from .. import limits, people, words
@@ -86,9 +86,11 @@ class TemporaryLogin(ProofStep):
         if strict:
             person = people.open_person(ctx.ring, row.sealed, society.id, row.member_id)
             try:
-                address = parse_mailbox(person.address).text
+                address = stored(person.address).text
             except AddressError:
                 return Refused.whole(words.wrong_letter(society))
+        # behind one address of a carrier or an employer many members are right in the same hour
+        await ratelimit.forgive(tx, [hit for hit in hits if hit.scope != "web"])
         return Proved(row.member_id, address, {"temporary": row.id})
 
 
