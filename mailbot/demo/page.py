@@ -45,9 +45,11 @@ def demo_app(robot: Robot, settings: Settings, relay: CaptureRelay) -> Starlette
     parts = pages.from_string((folder / "mailbox.html").read_text("utf-8"))
     style, script = ((folder / name).read_bytes() for name in ("demo.css", "demo.js"))
     societies = settings.societies
+    with_blank_mails = (one for one in societies.values() if one.addresses.registration)
+    shown_first = next(with_blank_mails, next(iter(societies.values())))
 
     def chosen(request: Request) -> tuple[Society, str]:
-        society = societies.get(request.query_params.get("society", "")) or next(iter(societies.values()))
+        society = societies.get(request.query_params.get("society", "")) or shown_first
         return society, request.query_params.get("phone", "").strip() or DEFAULT_PHONE
 
     async def facts(society: Society, phone: str) -> dict[str, Any]:
@@ -88,14 +90,15 @@ def demo_app(robot: Robot, settings: Settings, relay: CaptureRelay) -> Starlette
 
     async def send(request: Request) -> Response:
         form = await request.form(max_files=0, max_fields=5)
-        society = societies.get(str(form.get("society", ""))) or next(iter(societies.values()))
+        society = societies.get(str(form.get("society", ""))) or shown_first
         try:
             phone = parse_typed(str(form.get("phone", "")), frozenset(settings.site.smtp.legacy_domains)).text
-            said = await tour.blank_mail(settings, phone, society.addresses.registration or "")
+            answer = await tour.blank_mail(settings, phone, society.addresses.registration or "")
+            said = f"Sent. The robot's SMTP answer: 250 {answer}"
         except AddressError:
             phone, said = DEFAULT_PHONE, "That is no mail address."
         except (tour.Stumbled, OSError) as error:
-            said = str(error)
+            said = f"Not sent: {error}"
         await asyncio.sleep(0.3)  # most answers are there by then, so the mailbox is not shown empty first
         url = request.url_for("index").include_query_params(society=society.id, phone=phone, said=said)
         return RedirectResponse(str(url), 303)

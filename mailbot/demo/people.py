@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from datetime import date
 
 from sqlalchemy import select
 
@@ -26,10 +28,11 @@ class Letter:
     password_reading: str
     household: bytes
     registered: bool
+    born: date | None
 
 
 async def letters(ctx: Context, society: Society, now: int) -> list[Letter]:
-    """Letters of everybody on the roster who may still register, in the roster's order, then the registered ones."""
+    """Letters of everybody on the roster: the household with the most open letters first, the eldest of each first."""
     statement = (
         select(member, temporary)
         .join(temporary, (temporary.c.society == member.c.society) & (temporary.c.member_id == member.c.id))
@@ -64,6 +67,12 @@ async def letters(ctx: Context, society: Society, now: int) -> list[Letter]:
                 credentials.reading(password),
                 bytes(row[member.c.household] or b""),
                 row[member.c.state] == "registered",
+                person.born,
             )
         )
-    return sorted(found, key=lambda letter: (letter.registered, letter.household, letter.kana))
+    still_open = Counter(letter.household for letter in found if not letter.registered)
+
+    def place(one: Letter) -> tuple[int, bytes, bool, date, str]:
+        return -still_open[one.household], one.household, one.registered, one.born or date.max, one.kana
+
+    return sorted(found, key=place)

@@ -83,7 +83,7 @@ async def walk(robot: Robot, settings: Settings, relay: CaptureRelay) -> bool:
             continue
         print(f"\n{society.name} – {society.service}")
         try:
-            await _member(tour, society, letters[0])
+            await _member(tour, society, letters[-1])  # the first stay for the demo page
         except Stumbled:
             continue
     print("\nEvery step held." if tour.held else "\nSome steps did not hold.")

@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.config import Society
+from mailbot.credentials import LinkPurpose
 from mailbot.mail.address import Address, stored
 from mailbot.store.engine import insert
 from mailbot.store.tables import address as address_table
+from mailbot.store.tables import link
 
 from . import choices, notices
 from .context import Context
-from .outcomes import Complaint
+from .outcomes import Complaint, PendingAddress
 
 LETTER = "address-changed"
 Proved = Sequence[tuple[int, str, str]]
@@ -105,3 +107,21 @@ async def place(
     values = {"address": address, "address_key": address_key, "proved_at": now}
     row = insert(tx)(address_table).values(society=society, member_id=member_id, slot=slot, **values)
     await tx.execute(row.on_conflict_do_update(index_elements=["society", "member_id", "slot"], set_=values))
+
+
+async def pending(tx: AsyncConnection, society: Society, member_id: int, now: int) -> tuple[PendingAddress, ...]:
+    """Typed addresses whose mailed link nobody has followed yet, by slot."""
+    c = link.c
+    rows = await tx.execute(
+        select(c.slot, c.address, c.expires_at)
+        .where(
+            c.society == society.id,
+            c.member_id == member_id,
+            c.purpose == LinkPurpose.ADDRESS_PROOF.value,
+            c.spent_at.is_(None),
+            c.revoked_at.is_(None),
+            c.expires_at > now,
+        )
+        .order_by(c.slot)
+    )
+    return tuple(PendingAddress(slot, text, until) for slot, text, until in rows)

@@ -18,7 +18,7 @@ from mailbot.store.tables import member, temporary
 
 from . import people, words
 from .context import Context
-from .outcomes import Complaint
+from .outcomes import Complaint, Refused
 from .people import Person
 
 MAX_NICKNAME = 40
@@ -92,6 +92,13 @@ def known_facts(
         societies=(society.name, society.service, society.id),
         previous=previous,
     )
+
+
+def left_empty(society: Society, form: Mapping[str, str], labels: Mapping[str, str]) -> Refused | None:
+    """What was left empty among credentials (field -> key of its label). No guess: neither looked up nor counted."""
+    empty = [name for name in labels if not text_of(form, name).strip()]
+    found = tuple(Complaint(name, f"{society.label(labels[name])}を入力してください。") for name in empty)
+    return Refused(found) if found else None
 
 
 def nickname(typed: str) -> str:

@@ -26,7 +26,7 @@ from mailbot.store.tables import journey as journey_table
 from mailbot.store.tables import link, member
 from mailbot.telemetry import emit
 
-from . import limits, people
+from . import addresses, limits, people
 from .context import Context
 from .invite import LinkRequest, request_links
 from .notices import MINUTE_MS, new_token, token_hash
@@ -247,7 +247,9 @@ async def _open(
         return JourneyEnd(End.EXPIRED)
     if row.done_at is not None:
         place = (society.id, "member", "sealed_nickname", row.member_id)
-        return JourneyEnd(End.DONE, people.open_text(ctx.ring, row.sealed_nickname, *place), row.login_id or "")
+        nickname = people.open_text(ctx.ring, row.sealed_nickname, *place)
+        waiting = await addresses.pending(tx, society, row.member_id, now)
+        return JourneyEnd(End.DONE, nickname, row.login_id or "", waiting[0] if waiting else None)
     if row.member_state == "registered":
         return JourneyEnd(End.DONE, already=True)
     answers = ctx.ring.open(bytes(row.sealed), people.place(society.id, "journey", "sealed", row.id))

@@ -18,7 +18,7 @@ from mailbot.store.tables import member
 from mailbot.store.tables import session as session_table
 from mailbot.telemetry import emit
 
-from . import guesses, limits, people, words
+from . import choices, guesses, limits, people, words
 from .context import Context
 from .notices import MINUTE_MS, new_token, token_hash
 from .outcomes import LoggedIn, MemberView, Refused
@@ -32,6 +32,9 @@ async def log_in(
     ctx: Context, society: Society, login_id: str, password: str, network: str, now: int
 ) -> LoggedIn | Refused:
     """One error text and one hash, whatever is wrong: unknown ID, wrong password, not registered yet, left, paused."""
+    typed, labels = {"login_id": login_id, "password": password}, {"login_id": "login.id", "password": "login.password"}
+    if (empty := choices.left_empty(society, typed, labels)) is not None:
+        return empty
     key = people.login_key(login_id)
     limit = ctx.settings.site.budgets.login_failures_per_hour
     pair = f"{ctx.ring.index('login-guess', society.id, key).hex()}|{network}"

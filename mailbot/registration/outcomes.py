@@ -76,12 +76,23 @@ class End(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class PendingAddress:
+    """Typed but not proved yet: it counts for nothing until its link was followed."""
+
+    slot: int
+    address: str
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
 class JourneyEnd:
-    """DONE by this journey carries nickname and login ID; `already`: the member was registered by another tab."""
+    """DONE by this journey carries nickname, login ID and the typed address that waits for its proof; `already`:
+    the member was registered by another tab."""
 
     kind: End
     nickname: str = ""
     login_id: str = ""
+    waiting: PendingAddress | None = None
     already: bool = False
 
 
@@ -145,15 +156,6 @@ class Changed:
 class ProfileAddress:
     slot: int
     address: str
-
-
-@dataclass(frozen=True, slots=True)
-class PendingAddress:
-    """Typed but not proved yet: it counts for nothing until its link was followed."""
-
-    slot: int
-    address: str
-    until: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from mailbot.store.tables import link, member
 
 from . import addresses, choices, limits, notices, password, people, words
 from .context import Context
-from .outcomes import Complaint, PendingAddress, ProfileAddress, ProfileView, Refused, Updated
+from .outcomes import Complaint, ProfileAddress, ProfileView, Refused, Updated
 
 _COLUMNS = (
     member.c.login_id,
@@ -35,7 +35,7 @@ async def view(ctx: Context, society: Society, member_id: int, now: int) -> Prof
     async with ctx.store.read() as tx:
         row = await _member(tx, society, member_id)
         proved = await notices.proved_addresses(tx, society.id, member_id)
-        pending = await _pending(tx, society, member_id, now)
+        pending = await addresses.pending(tx, society, member_id, now)
         household = await _household(ctx, tx, society, member_id, row, now)
     chosen = json.loads(row.choices)
     return ProfileView(
@@ -167,23 +167,6 @@ async def _member(tx: AsyncConnection, society: Society, member_id: int) -> Any:
 
 def _nickname(ctx: Context, society: Society, member_id: int, sealed: bytes | None) -> str:
     return people.open_text(ctx.ring, sealed, society.id, "member", "sealed_nickname", member_id)
-
-
-async def _pending(tx: AsyncConnection, society: Society, member_id: int, now: int) -> tuple[PendingAddress, ...]:
-    c = link.c
-    rows = await tx.execute(
-        select(c.slot, c.address, c.expires_at)
-        .where(
-            c.society == society.id,
-            c.member_id == member_id,
-            c.purpose == LinkPurpose.ADDRESS_PROOF.value,
-            c.spent_at.is_(None),
-            c.revoked_at.is_(None),
-            c.expires_at > now,
-        )
-        .order_by(c.slot)
-    )
-    return tuple(PendingAddress(slot, text, until) for slot, text, until in rows)
 
 
 async def _household(

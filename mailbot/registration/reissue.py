@@ -40,6 +40,8 @@ REQUESTS_AT_ONCE = 100
 MAX_FAILURES = 10
 """Wrong temporary logins after which the link is revoked: a new one is one mail away."""
 PURPOSE = "reissue-password"
+ASKED = {"login_id": "reissue.login-id", "temporary_password": "reissue.temporary-password"}
+"""Fields of the temporary login and the keys of their labels."""
 JOURNEY = "reissue"
 
 
@@ -186,6 +188,8 @@ async def begin(
     ctx: Context, society: Society, link_id: int, form: Mapping[str, str], network: str, now: int
 ) -> Begun | Refused | LinkState:
     """POST of the temporary login (login_id, temporary_password) where the mail carried a temporary password."""
+    if (empty := choices.left_empty(society, form, ASKED)) is not None:
+        return empty
     proof, journey_id = new_token(), new_id()
     async with ctx.store.begin() as tx:
         ledger = await Ledger.lock(tx, [limits.web(ctx.settings.site, society, network).key], now)
@@ -240,6 +244,9 @@ async def finish(
     fields, label = ("password", "password_again"), society.label("reissue.password")
     if found := choices.password(society, new, again, fields, label, facts):
         return Refused(tuple(found))
+    if await ctx.passwords.verify(row.password_hash, new):  # else an expired one would live on (SC-8)
+        same = credentials.Problem(credentials.Code.PERSONAL, {"fact": credentials.Fact.PREVIOUS})
+        return Refused((Complaint(fields[0], credentials.sentence(same, label)),))
     new_hash = await ctx.passwords.hash(new)
     async with ctx.store.begin() as tx:
         if not await _spend(tx, society, link_id, row.member_id, now):
@@ -263,7 +270,7 @@ async def _link(
 ) -> tuple[Any, LinkState]:
     c = link.c
     statement = (
-        select(link, member.c.login_id, member.c.left_on, member.c.sealed)
+        select(link, member.c.login_id, member.c.left_on, member.c.sealed, member.c.password_hash)
         .join(member, (member.c.society == c.society) & (member.c.id == c.member_id))
         .where(
             c.society == society.id,

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from mailbot.registration import journeys, people
-from mailbot.registration.outcomes import Begun, Moved, Refused, StepPage
+from mailbot.registration.outcomes import Begun, JourneyEnd, Moved, PendingAddress, Refused, StepPage
 from mailbot.store.tables import address, journey, link, member, outbox
 from tests.support.factory import DAY, PASSWORD, Joined, World, texts
 
@@ -168,6 +168,9 @@ async def test_another_address_counts_once_proved(here: World) -> None:
     (row,) = await here.rows(select(link).where(link.c.id == proof.link_id))
     assert (row.purpose, row.slot, row.address) == ("address-proof", 1, "Hana@private.example")
     assert [one.recipient for one in await here.mails("completion")] == [ADDRESS]
+    end = await journeys.page(here.ctx, who.society, begun.journey_id, begun.proof, here.now)
+    assert isinstance(end, JourneyEnd)
+    assert end.waiting == PendingAddress(1, "Hana@private.example", row.expires_at)
 
 
 async def test_the_same_address_in_capitals_is_the_same(here: World) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy import event, select, update
 from mailbot.config import Start
 from mailbot.registration import journeys
 from mailbot.registration.outcomes import Begun, Refused
+from mailbot.registration.steps.temporary_login import FAILURES_A_PAUSE
 from mailbot.store.tables import audit, member, temporary
 from tests.support.factory import DAY, HOUR, MINUTE, NETWORK, NOW, Joined, World, texts
 
@@ -47,9 +48,7 @@ async def test_one_sentence_whatever_is_wrong(here: World) -> None:
     ended = await here.join("yokokou", expires_at=NOW)
     answers = [
         await attempt(here, live, "wrong"),
-        await attempt(here, live, ""),
         await attempt(here, live, live.password, login_id="00000000"),
-        await attempt(here, live, live.password, login_id=""),
         await attempt(here, live, "\0", login_id="\0"),
         await attempt(here, live, "\ud800", login_id="\ud800"),
         await attempt(here, used, used.password),
@@ -59,6 +58,14 @@ async def test_one_sentence_whatever_is_wrong(here: World) -> None:
     assert {tuple(texts(one)) for one in answers} == {tuple(texts(answers[0]))}
     assert {one.status for one in answers} == {422}
     assert "ログイン画面" in texts(answers[0])[0]
+
+
+async def test_what_is_left_empty_is_named_and_is_no_guess(here: World) -> None:
+    live = await here.join("yokokou")
+    for _ in range(FAILURES_A_PAUSE + 1):
+        assert texts(await attempt(here, live, " ")) == ["password: 仮パスワードを入力してください。"]
+        assert texts(await attempt(here, live, "x", login_id="")) == ["login_id: ログインIDを入力してください。"]
+    assert isinstance(await attempt(here, live, live.password), Begun)
 
 
 async def test_known_and_unknown_ids_cost_the_same_statements(here: World) -> None:

@@ -63,7 +63,7 @@ async def test_every_failure_says_the_same_and_costs_one_hash(here: World) -> No
         await tx.execute(update(member).where(member.c.id == left.id).values(left_on="2026-11-20"))
     tries = [
         ("nobody", PASSWORD),
-        ("", ""),
+        ("\0", "\0"),
         ("Hanako7", "wrong"),
         ("Hanako7\0", PASSWORD),
         ("\ud800", "\ud800"),
@@ -80,6 +80,17 @@ async def test_every_failure_says_the_same_and_costs_one_hash(here: World) -> No
     assert {one.status for one in answers} == {422}
     assert "利用登録がまだお済みでない方" in texts(answers[0])[0]
     assert await here.count(session) == 0
+
+
+async def test_what_is_left_empty_is_named_and_is_no_guess(here: World) -> None:
+    await registered(here)
+    for login_id, typed, fields in (("", " ", ["login_id", "password"]), ("Hanako7", "", ["password"])):
+        for _ in range(here.ctx.settings.site.budgets.login_failures_per_hour + 1):
+            answer = await try_login(here, login_id, typed)
+            assert isinstance(answer, Refused)
+            assert [one.field for one in answer.complaints] == fields
+            assert "password: パスワードを入力してください。" in texts(answer)
+    assert isinstance(await try_login(here, "Hanako7", PASSWORD), LoggedIn)
 
 
 async def test_known_and_unknown_ids_cost_the_same_statements(here: World) -> None:

@@ -182,12 +182,17 @@ async def test_wrong_temporary_logins_say_one_thing_and_kill_the_link(here: Worl
     wrong = [
         {**right, "login_id": "other"},
         {**right, "temporary_password": right["temporary_password"].swapcase()},
-        {},
         {"login_id": "\ud800", "temporary_password": "\ud800"},
     ]
     answers = [await reissue.begin(here.ctx, who.society, link_id, one, NETWORK, here.now) for one in wrong]
     assert len({tuple(texts(one)) for one in answers}) == 1
-    for _ in range(6):
+    for _ in range(10):
+        empty = await reissue.begin(here.ctx, who.society, link_id, {}, NETWORK, here.now)
+        assert texts(empty) == [
+            "login_id: ログインIDを入力してください。",
+            "temporary_password: 仮パスワードを入力してください。",
+        ]
+    for _ in range(7):
         await reissue.begin(here.ctx, who.society, link_id, wrong[0], NETWORK, here.now)
     dead = await reissue.begin(here.ctx, who.society, link_id, right, NETWORK, here.now)
     assert dead is LinkState.REVOKED
@@ -219,7 +224,7 @@ async def test_two_tabs_change_it_once(here: World) -> None:
     assert len(await here.mails("password-changed")) == 1
 
 
-async def test_the_temporary_password_itself_is_not_taken(here: World) -> None:
+async def test_neither_the_temporary_password_nor_the_forgotten_one_is_taken(here: World) -> None:
     who = await registered(here)
     link_id, facts = await the_mail(here)
     begun = await reissue.begin(here.ctx, who.society, link_id, form(facts), NETWORK, here.now)
@@ -227,6 +232,8 @@ async def test_the_temporary_password_itself_is_not_taken(here: World) -> None:
     temporary = str(facts["temporary_password"])
     refused = await reissue.finish(here.ctx, who.society, link_id, begun.proof, temporary, temporary, here.now)
     assert any("いままでと違う" in text for text in texts(refused))
+    refused = await reissue.finish(here.ctx, who.society, link_id, begun.proof, PASSWORD, PASSWORD, here.now)
+    assert texts(refused) == ["password: いままでと違うパスワードを入力してください。"]
 
 
 async def test_a_mail_without_a_temporary_password_leads_straight_on(here: World) -> None:

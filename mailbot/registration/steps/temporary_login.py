@@ -18,7 +18,7 @@ from mailbot.credentials import Format, KeyRefused
 from mailbot.mail.address import AddressError, stored
 from mailbot.store.tables import member, temporary
 
-from .. import limits, people, words
+from .. import choices, limits, people, words
 from ..context import Context
 from ..outcomes import Field, Refused
 from .base import ProofStep, Proved
@@ -64,6 +64,9 @@ class TemporaryLogin(ProofStep):
         network: str,
         now: int,
     ) -> Proved | Refused:
+        labels = {field.name: field.label for field in self.fields(society)}
+        if (empty := choices.left_empty(society, form, labels)) is not None:
+            return empty
         strict = journey.requires_address_on_file
         hits = limits.printed_credentials(ctx.settings.site, society, network, strict)
         if not all(await ratelimit.hit(tx, hits, now)):
