@@ -100,6 +100,8 @@ member = Table(
     Index("ix_member_number", "society", "number_index"),
     Index("ix_member_file_address", "society", "file_address_index"),
     Index("ix_member_password_set", "society", "password_set_at"),
+    Index("ix_member_state", "society", "state"),
+    Index("ix_member_left_on", "society", "left_on"),
 )
 
 temporary = Table(

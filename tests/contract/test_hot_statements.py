@@ -83,3 +83,15 @@ async def test_a_clock_a_moment_behind_gives_no_budget_anew(store: Store) -> Non
         async with store.begin() as tx:
             answers += await ratelimit.hit(tx, [hit], now)
     assert answers == [True, False, False]
+
+
+async def test_what_is_asked_every_minute_reads_no_whole_roster(tmp_path: Path) -> None:
+    """How many are still to register, and who left long ago."""
+    store = open_store(f"sqlite:///{tmp_path / 'mailbot.sqlite3'}")
+    await schema.upgrade(store)
+    async with store.read() as tx:
+        for where, index in (("state = 'invited'", "ix_member_state"), ("left_on < '2026-11-20'", "ix_member_left_on")):
+            text = f"EXPLAIN QUERY PLAN SELECT count(*) FROM member WHERE society = 'yokokou' AND {where}"
+            plan = [row[-1] for row in await tx.exec_driver_sql(text)]
+            assert any(index in line for line in plan), plan
+    await store.close()

@@ -180,7 +180,9 @@ def upgrade() -> None:
         batch_op.create_index("ix_member_kana", ["society", "kana_index"], unique=False)
         batch_op.create_index("ix_member_name", ["society", "name_index"], unique=False)
         batch_op.create_index("ix_member_number", ["society", "number_index"], unique=False)
+        batch_op.create_index("ix_member_left_on", ["society", "left_on"], unique=False)
         batch_op.create_index("ix_member_password_set", ["society", "password_set_at"], unique=False)
+        batch_op.create_index("ix_member_state", ["society", "state"], unique=False)
         batch_op.create_index("uq_member_login", ["society", "login_key"], unique=True)
         batch_op.create_index("uq_member_person", ["society", "person_key"], unique=True)
 
@@ -441,7 +443,9 @@ def downgrade() -> None:
     with op.batch_alter_table("member", schema=None) as batch_op:
         batch_op.drop_index("uq_member_person")
         batch_op.drop_index("uq_member_login")
+        batch_op.drop_index("ix_member_state")
         batch_op.drop_index("ix_member_password_set")
+        batch_op.drop_index("ix_member_left_on")
         batch_op.drop_index("ix_member_number")
         batch_op.drop_index("ix_member_name")
         batch_op.drop_index("ix_member_kana")
