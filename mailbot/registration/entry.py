@@ -29,7 +29,7 @@ async def request_invitation(
     site = ctx.settings.site
     hits = limits.invitations(site, society, address, network)
     async with ctx.store.begin() as tx:
-        cap = Hit(society.id, "society", "", Limits(hour=site.budgets.society_per_hour_min))
+        cap = Hit(society.id, "web-society", "", Limits(hour=site.budgets.society_per_hour_min))
         ledger = await Ledger.lock(tx, [hit.key for hit in (*hits, cap)], now)
         over = ledger.allow([*hits, cap])
         if over is cap:  # only now is it worth counting those who are still to register
@@ -37,13 +37,14 @@ async def request_invitation(
                 select(func.count()).where(member.c.society == society.id, member.c.state == "invited")
             )
             share = (waiting or 0) * site.budgets.society_per_hour_percent // 100
-            cap = Hit(society.id, "society", "", Limits(hour=max(site.budgets.society_per_hour_min, share)))
+            cap = Hit(society.id, "web-society", "", Limits(hour=max(site.budgets.society_per_hour_min, share)))
             over = ledger.allow([*hits, cap])
         await ledger.save(tx)
         if over is None:
             await request_links(ctx, tx, [LinkRequest(society.id, address)], now)
-        elif over.scope in ("domain", "society"):
-            await raise_alarm(tx, society.id, f"budget-{over.scope}", f"{over.subject} is over its cap", now)
+        elif over.scope in ("web-domain", "web-society"):
+            kind = over.scope.replace("web", "budget")
+            await raise_alarm(tx, society.id, kind, f"web entry: {over.subject or society.id} is over its cap", now)
     if over is not None:
         emit("entry.refused", society=society.id, reason=over.scope)
         return Refused.whole(words.JUST_SENT if over.scope == "address" else words.TOO_OFTEN, 429)

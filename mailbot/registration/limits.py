@@ -20,8 +20,11 @@ def address(site: Site, society: Society, typed: Address) -> Hit:
 
 
 def invitations(site: Site, society: Society, typed: Address, network: str) -> list[Hit]:
-    """A web entry; the address's row comes first: it is the lock for its link."""
-    domain = Hit(society.id, "domain", typed.domain, Limits(hour=site.budgets.domain_per_hour))
+    """A web entry; the address's row comes first: it is the lock for its link.
+
+    Domain and society are counted apart from mails: a form costs a stranger nothing, and must not close the way in.
+    """
+    domain = Hit(society.id, "web-domain", typed.domain, Limits(hour=site.budgets.domain_per_hour))
     return [address(site, society, typed), domain, web(site, society, network)]
 
 

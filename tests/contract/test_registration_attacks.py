@@ -1,13 +1,15 @@
-"""Addresses that were accepted once, and crowds behind one address of the network."""
+"""Addresses that were accepted once, crowds behind one address of the network, and floods of forms."""
 
 from pathlib import Path
 
 from mailbot.config import Start
 from mailbot.mail.address import Address, parse_path, stored
-from mailbot.registration import journeys
+from mailbot.ratelimit import Hit, Limits, hit
+from mailbot.registration import entry, journeys
 from mailbot.registration.invite import LinkRequest, request_links
-from mailbot.registration.outcomes import Begun
+from mailbot.registration.outcomes import Begun, Refused
 from mailbot.store import Store
+from mailbot.store.alarms import alarms
 from mailbot.store.tables import address, link
 from tests.support.factory import NETWORK, World, world
 
@@ -46,3 +48,14 @@ async def test_right_credentials_use_up_no_budget_of_guesses(here: World) -> Non
         now = here.now + number * 1000  # below the limit of forms a minute
         begun = await journeys.begin(here.ctx, who.society, Start.WEB_FORM, link_id, form, NETWORK, now)
         assert isinstance(begun, Begun), number
+
+
+async def test_a_flood_of_web_entries_leaves_the_blank_mails_their_budget(here: World) -> None:
+    society, cap = here.society("yokokou"), here.ctx.settings.site.budgets.society_per_hour_min
+    for number in range(cap + 1):
+        network = f"203.0.{number // 100}.0/24"
+        refused = await entry.request_invitation(here.ctx, society, f"v{number}@d.example", network, here.now)
+        assert isinstance(refused, Refused) == (number == cap), number
+    async with here.ctx.store.begin() as tx:
+        assert [row.kind for row in await alarms(tx)] == ["budget-society"]
+        assert await hit(tx, [Hit("yokokou", "society", "", Limits(hour=1))], here.now) == [True]
