@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from ipaddress import ip_address
 
 import typer
 
@@ -66,9 +67,13 @@ async def _relay(settings: Settings) -> tuple[str, bool, str]:
         async with asyncio.timeout(5):
             reader, writer = await asyncio.open_connection(host, port)
             greeting = (await reader.readline()).decode("ascii", "replace").strip()
+            peer = ip_address(writer.get_extra_info("peername")[0])
             writer.write(b"QUIT\r\n")
             writer.close()
     except (OSError, TimeoutError) as error:
         words = f"{host}:{port} does not answer ({error or 'no greeting in 5 s'})"
         return "relay", False, f"{words}: is the mail server running, is relay.url right?"
+    if not peer.is_private:
+        words = f"{host}:{port} is on the internet, and mail would go to it unencrypted"
+        return "relay", False, f"{words}: name a mail server on this machine or in your own network"
     return "relay", greeting.startswith("220"), f"{host}:{port} says {greeting}"

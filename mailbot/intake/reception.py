@@ -64,6 +64,7 @@ class Reception:
         self._ctx = ctx
         self._batch = batch
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(maxsize=4 * batch)
+        self._closed = False
         self._crowd = 0
         self._gathered = asyncio.Event()
         self._caps: dict[str, tuple[int, Limits]] = {}
@@ -93,6 +94,8 @@ class Reception:
             inbox_key(society, purpose, envelope.reverse_path, inbound),
             asyncio.get_running_loop().create_future(),
         )
+        if self._closed:
+            return status.SHUTTING_DOWN
         await self._queue.put(waiting)
         if self._queue.qsize() >= self._crowd:
             self._gathered.set()
@@ -120,10 +123,12 @@ class Reception:
                 crowd = len(batch)
                 await self._settle(batch)
         finally:
-            while not self._queue.empty():
-                batch.append(self._queue.get_nowait())
+            self._closed = True
             for waiting in batch:
                 _reply(waiting, status.SHUTTING_DOWN)
+            while not self._queue.empty():
+                _reply(self._queue.get_nowait(), status.SHUTTING_DOWN)
+                await asyncio.sleep(0)  # lets in who waited for room
 
     async def _gather(self, crowd: int) -> None:
         """Under load, waits a moment for as many as came last time: a transaction costs as much for one as for ten."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,22 @@ class _ShortConnection(aiosqlite.Connection):
         return fn(*args, **kwargs)
 
 
+def _make(path: Path) -> None:
+    """Makes the file for its owner alone; the journal files take over its mode.
+
+    A file that exists is never opened here: closing any descriptor of it drops the locks of all connections of this
+    process, and another process would then remove the write-ahead log under them (sqlite.org/howtocorrupt.html, 2.2).
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
 def connector(path: Path, *, threaded: bool) -> Callable[..., Awaitable[aiosqlite.Connection]]:
     """What SQLAlchemy calls for a new connection. `threaded`: every statement in a thread, for those that read much."""
 
+    _make(path)
+
     def open_file() -> sqlite3.Connection:
-        # the journal files take over the mode of the database file
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         # isolation_level None: BEGIN is ours to send; one connection is never used by two threads at once
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         for pragma in _PRAGMAS:

@@ -249,12 +249,14 @@ async def test_what_still_waits_when_the_robot_stops_is_put_off(here: World, mon
     monkeypatch.setattr("mailbot.intake.reception.request_links", stuck)
     made = Reception(here.ctx, 1)
     running = asyncio.create_task(made.run())
-    waiting = [asyncio.create_task(made.receive(mail(message_id=f"<{n}@phone.example>"))) for n in range(3)]
+    # more than the queue holds: some wait for room
+    waiting = [asyncio.create_task(made.receive(mail(message_id=f"<{n}@phone.example>"))) for n in range(20)]
     await reached.wait()
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
-    assert await asyncio.gather(*waiting) == [status.SHUTTING_DOWN] * 3
+    assert await asyncio.gather(*waiting) == [status.SHUTTING_DOWN] * 20
+    assert await made.receive(mail()) == status.SHUTTING_DOWN
     assert await queued(here.ctx) == []
     assert await reasons(here.ctx) == {}
 

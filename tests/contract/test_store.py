@@ -1,6 +1,7 @@
 """The store on both databases: migrations, transactions that lose nothing, key ring, wake-ups, budgets."""
 
 import asyncio
+import sys
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,21 @@ async def test_two_processes_never_give_one_budget_twice(store: Store) -> None:
     answers = await asyncio.gather(*(ask(opened) for opened in (store, other) for _ in range(8)))
     assert sum(answers) == 3
     await other.close()
+
+
+async def test_another_process_that_closes_the_file_leaves_the_log_of_the_robot_alone(tmp_path: Path) -> None:
+    file = tmp_path / "mailbot.sqlite3"
+    store = open_store(f"sqlite:///{file}")
+    await schema.upgrade(store)
+    other = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM meta'); c.close()"
+    async with store.read() as first, store.read() as second:  # two connections: the second found the file there
+        for tx in (first, second):
+            await tx.execute(select(meta))
+        log = tmp_path / "mailbot.sqlite3-wal"
+        before = log.stat().st_ino
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", other, str(file))
+        assert await process.wait() == 0
+        assert log.stat().st_ino == before
+    async with store.begin() as tx:
+        await tx.execute(insert(meta).values(key="after", value="still here"))
+    await store.close()
