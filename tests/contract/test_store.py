@@ -172,5 +172,5 @@ async def test_another_process_that_closes_the_file_leaves_the_log_of_the_robot_
         assert await process.wait() == 0
         assert log.stat().st_ino == before
     async with store.begin() as tx:
-        await tx.execute(insert(meta).values(key="after", value="still here"))
+        await tx.execute(insert(meta).values(name="after", value="still here"))
     await store.close()
