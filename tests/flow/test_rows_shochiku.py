@@ -192,7 +192,6 @@ async def test_paper_does_not_open_the_login_and_every_failure_gives_the_same_hi
         (take.printed_id, take.printed_password),
         (take.printed_id, "nonsense9"),
         ("nobody-at-all", PASSWORD),
-        ("", ""),
     ):
         async with stage.browser() as member:
             page = await log_in(member, SOCIETY, login_id, password)
