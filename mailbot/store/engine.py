@@ -26,8 +26,8 @@ OUTAGES = (OperationalError, InterfaceError, PoolTimeout, OSError)
 
 
 _PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 15_000}
-"""PostgreSQL: seconds for a new connection, milliseconds that sent data may stay unacknowledged (libpq's names). Without
-them a cut network would hold mail sessions and pages for a quarter of an hour."""
+"""PostgreSQL: seconds for a new connection, milliseconds that sent data may stay unacknowledged (libpq's names).
+Without them a cut network would hold mail sessions and pages for a quarter of an hour."""
 
 
 def new_id() -> int:
