@@ -109,10 +109,14 @@ def show(rows: Iterable[Mapping[str, Any]], as_json: bool, *, title: str = "", e
         return
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for key in rows[0]:
-        table.add_column(key.removesuffix("_at") if key.endswith("_at") else key, overflow="fold")
+        table.add_column(_heading(key), overflow="fold")
     for row in rows:
         table.add_row(*(_cell(key, value) for key, value in row.items()))
     out.print(table)
+
+
+def _heading(key: str) -> str:
+    return key.removesuffix("_at").replace("_", " ")
 
 
 def _cell(key: str, value: Any) -> str:
@@ -130,18 +134,20 @@ def fields(pairs: Sequence[tuple[str, Any]], as_json: bool) -> None:
     if as_json:
         print(json.dumps(dict(pairs), ensure_ascii=False, indent=1, default=str))
         return
-    width = max(len(name) for name, _ in pairs)
+    width = max(len(_heading(name)) for name, _ in pairs)
     for name, value in pairs:
-        print(f"{name.ljust(width)}  {_cell(name, value)}")
+        print(f"{_heading(name).ljust(width)}  {_cell(name, value)}")
 
 
 def parse_since(text: str, now: int) -> int:
-    """`2026-11-20`, `2026-11-20T09:30` (Japan time) or an age such as `3h`, `2d` -> ms. Raises Failed."""
+    """`2026-11-20`, `2026-11-20T09:30` (Japan time) or an age such as `3h`, `2d` -> ms. Raises BadParameter."""
     units = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
     if text[:-1].isascii() and text[:-1].isdigit() and text[-1:] in units:
         return now - int(text[:-1]) * units[text[-1]]
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        raise Failed(f"--since {text}: expected an age such as 3h or 2d, or a time such as 2026-11-20T09:30") from None
+        raise typer.BadParameter(
+            f"--since {text}: expected an age such as 3h or 2d, or a time such as 2026-11-20T09:30"
+        ) from None
     return int((when if when.tzinfo else when.replace(tzinfo=JST)).timestamp() * 1000)

@@ -14,6 +14,7 @@ from mailbot import audit
 from mailbot.cli import common
 from mailbot.credentials import decode_id, encode_id
 from mailbot.delivery import outbox
+from mailbot.delivery.policy import MailState
 
 Mail = Annotated[str, typer.Argument(help="The mail's id, from `queue list`.")]
 Society = Annotated[str | None, typer.Option(help="Only this society.")]
@@ -67,7 +68,7 @@ def watch(seconds: Annotated[int, typer.Option(min=1, help="Time between two loo
 
 def list_(
     society: Society = None,
-    state: Annotated[str | None, typer.Option(help="queued, held, delivered, failed, expired or cancelled.")] = None,
+    state: Annotated[MailState | None, typer.Option(help="Only mails in this state.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
     json: common.Json = False,
 ) -> None:
@@ -120,13 +121,20 @@ def show(mail: Mail, json: common.Json = False) -> None:
         }
         for a in attempts
     ]
-    facts = [(name, value) for name, value in row._mapping.items() if name not in ("facts", "id")]
+    facts = [(name, _named(name, value)) for name, value in row._mapping.items() if name not in ("facts", "id")]
     if json:
         common.fields([("id", mail), *facts, ("tries", tries)], True)
         return
     common.fields([("id", mail), *facts], False)
     print()
     common.show(tries, False, empty="Not tried yet.")
+
+
+def _named(column: str, value: Any) -> Any:
+    """Ids and lanes as the other commands name them."""
+    if column == "lane":
+        return outbox.Lane(value).name.lower()
+    return encode_id(value) if column in ("member_id", "link_id") and value else value
 
 
 def _change(mail: str, verb: str, work: Callable[..., Awaitable[bool]], done: str, refused: str) -> None:
@@ -147,7 +155,7 @@ def retry(mail: Mail) -> None:
         "retry",
         outbox.retry,
         "It goes out with the next batch.",
-        "That mail is delivered or its time has passed.",
+        "That mail was delivered or cancelled, or its time has passed.",
     )
 
 

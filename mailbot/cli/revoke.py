@@ -29,6 +29,8 @@ def revoke(
     if not (links or sessions or letters):
         raise typer.BadParameter("name what to revoke: --links, --sessions or --letters")
     what = [name for name, wanted in (("links", links), ("sessions", sessions), ("letters", letters)) if wanted]
+    if since is not None:
+        common.parse_since(since, 0)  # a slip is told before the question
     if not yes:
         typer.confirm(
             f"Revoke {', '.join(what)} of {society or 'every society'}" + (f" since {since}" if since else "") + "?",

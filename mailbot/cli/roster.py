@@ -93,9 +93,10 @@ def _end(report: roster.Report, done: str, json: bool) -> None:
     else:
         for line in report.notes:
             print(f"note: {line}")
-        print(", ".join(f"{name} {value}" for name, value in _counts(report).items() if value is not None))
+        if report.rows:
+            print(", ".join(f"{name} {value}" for name, value in _counts(report).items() if value is not None))
     if report.complaint_count:
-        refused = f"{report.complaint_count} complaints: nothing was changed."
+        refused = f"{report.complaint_count} complaint{'s'[: report.complaint_count != 1]}: nothing was changed."
         raise common.fail(common.Failed("\n".join([*([] if json else report.complaints), refused])))
     if not json:
         print(done)

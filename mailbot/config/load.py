@@ -35,7 +35,9 @@ class Problem:
     expected: str
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.key} = {self.value}: {self.expected}"
+        if self.key != "-":
+            return f"{self.file}: {self.key} = {self.value}: {self.expected}"
+        return f"{self.file}: " + (f"{self.value}: " if self.value != "-" else "") + self.expected
 
 
 class ConfigError(Exception):

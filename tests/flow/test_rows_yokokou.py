@@ -156,11 +156,12 @@ async def test_the_url_opens_the_temporary_login(at: Stage) -> None:
         for login_id, password in (
             (letter.printed_id, "00000000"),
             ("00000000", letter.printed_password),
-            (letter.printed_id, ""),
         ):
             wrong = await member.submit(page, {"login_id": login_id, "password": password})
             assert (wrong.status, wrong.heading) == (422, "新規利用登録")
             assert "ログインIDまたは仮パスワードが違います" in " ".join(wrong.errors)
+        empty = await member.submit(page, {"login_id": letter.printed_id, "password": ""})
+        assert (empty.status, empty.errors) == (422, ["仮パスワードを入力してください。"])
         page = await member.submit(page, {"login_id": letter.printed_id, "password": letter.printed_password})
         assert page.heading == "利用者情報入力"
 
