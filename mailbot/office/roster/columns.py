@@ -148,7 +148,7 @@ def read_header(cells: Sequence[str]) -> tuple[Layout | None, list[str]]:
         else:
             places[column.key] = position
     if not places:
-        return None, ["見出しの行がありません。1行目に「記号」「番号」などの名前を、コンマかタブで区切って書いてください。"]
+        return None, ["見出しの行がありません。1行目に、「記号」「番号」などをコンマかタブで区切って書いてください。"]
     sure = len(places) * 2 >= len(cells)
     for position in unknown:
         name = f"「{cells[position - 1].strip()[:30]}」" if sure else ""
