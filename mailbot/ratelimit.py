@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mailbot.store.bulk import Bulk
 from mailbot.store.engine import insert
 from mailbot.store.keys import among, values
 from mailbot.store.tables import budget
@@ -52,6 +54,15 @@ _LOCK = (
     .order_by(budget.c.society, budget.c.scope, budget.c.subject)
     .with_for_update()
 )
+
+
+def _upsert(row: Any) -> Any:
+    return row.on_conflict_do_update(
+        index_elements=["society", "scope", "subject"], set_={name: row.excluded[name] for name in _COUNTERS}
+    )
+
+
+_SAVE = Bulk(sqlite=_upsert(sqlite.insert(budget)), postgresql=_upsert(postgresql.insert(budget)))
 
 
 class Ledger:
@@ -101,11 +112,7 @@ class Ledger:
     async def save(self, tx: AsyncConnection) -> None:
         """Writes the counters that changed."""
         if self._changed:
-            row = insert(tx)(budget)
-            statement = row.on_conflict_do_update(
-                index_elements=["society", "scope", "subject"], set_={name: row.excluded[name] for name in _COUNTERS}
-            )
-            await tx.execute(statement, [_values(key, self._rows[key]) for key in sorted(self._changed)])
+            await _SAVE.run(tx, [_values(key, self._rows[key]) for key in sorted(self._changed)])
 
 
 def _values(key: tuple[str, str, str], row: Sequence[int]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from mailbot.delivery import policy
 from mailbot.delivery.mails import Cancelled, ClaimedMail, Expired, Held, NewMail, PutBack, Result, Settlement
 from mailbot.delivery.policy import Lane, MailState
 from mailbot.mail.status import Outcome, OutcomeKind
+from mailbot.store.bulk import Bulk
 from mailbot.store.engine import insert, new_id
 from mailbot.store.keys import among, values
 from mailbot.store.tables import attempt, outbox, society_state
@@ -55,6 +56,10 @@ _LANES = tuple(Lane)
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
+_PUT = Bulk(any=outbox.insert())
+_ATTEMPTED = Bulk(any=attempt.insert())
+
+
 def message_id(mail_id: int, host: str) -> str:
     """Message-ID of every attempt (RFC 5322 section 3.6.4): the row's id, and 40 bits that only a receiver has seen."""
     letters = "".join(_ID_LETTERS[mail_id >> shift & 31] for shift in range(60, -1, -5))
@@ -88,7 +93,7 @@ async def put(tx: AsyncConnection, mails: Sequence[NewMail], now: int, host: str
         )
     dropped: set[int] = set()
     if plain := [row for row in rows if row["dedupe_key"] is None]:
-        await tx.execute(outbox.insert(), plain)
+        await _PUT.run(tx, plain)
     if keyed := [row for row in rows if row["dedupe_key"] is not None]:
         statement = insert(tx)(outbox).on_conflict_do_nothing(index_elements=["society", "dedupe_key"])
         kept = set((await tx.execute(statement.returning(outbox.c.id), keyed)).scalars())
@@ -164,8 +169,8 @@ async def claim(tx: AsyncConnection, now: int, n: int) -> list[ClaimedMail]:
     return claimed
 
 
-_SETTLE = (
-    update(outbox)
+_SETTLE = Bulk(
+    any=update(outbox)
     .where(
         outbox.c.society == bindparam("s"), outbox.c.id == bindparam("i"), outbox.c.attempts == bindparam("n"), _QUEUED
     )
@@ -199,8 +204,8 @@ async def settle(
         return []
     tries = await _tries(tx, unique)
     rows = {key: _resolve(one.mail, one.outcome, tries.get(key, 0) + 1, now) for key, one in sorted(unique.items())}
-    changed = await tx.execute(
-        _SETTLE, [{"s": key[0], "i": key[1], "n": unique[key].mail.attempts, **row} for key, row in rows.items()]
+    changed = await _SETTLE.run(
+        tx, [{"s": key[0], "i": key[1], "n": unique[key].mail.attempts, **row} for key, row in rows.items()]
     )
     if changed.rowcount != len(rows):
         found = await tx.execute(_SETTLED, values(list(rows)))
@@ -212,7 +217,7 @@ async def settle(
         }
     attempts = [_attempt(unique[key], now) for key in rows if isinstance(unique[key].outcome, Outcome)]
     if attempts:
-        await tx.execute(attempt.insert(), attempts)
+        await _ATTEMPTED.run(tx, attempts)
     return [(unique[key].mail, row["state"]) for key, row in rows.items()]
 
 

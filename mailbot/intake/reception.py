@@ -28,6 +28,7 @@ from mailbot.registration import stops
 from mailbot.registration.context import Context
 from mailbot.registration.invite import LinkRequest, request_links
 from mailbot.store.alarms import raise_alarm
+from mailbot.store.bulk import Bulk
 from mailbot.store.engine import OUTAGES
 from mailbot.store.keys import among, values
 from mailbot.store.tables import inbox, member
@@ -43,6 +44,7 @@ CAP_REFRESH_MS = 60_000
 GATHER_SECONDS = 0.005
 
 
+_NOTE = Bulk(any=inbox.insert())
 _SEEN = select(inbox.c.society, inbox.c.inbox_key).where(among(inbox.c.society, inbox.c.inbox_key))
 
 
@@ -221,7 +223,7 @@ class Reception:
             row["outbox_id"] = outbox_id
         if rows:
             # a second robot may have taken the same mail in the meantime: the unique key then fails this batch
-            await tx.execute(inbox.insert(), rows)
+            await _NOTE.run(tx, rows)
         return answers
 
     def _hits(self, waiting: _Waiting) -> list[Hit]:

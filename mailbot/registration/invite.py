@@ -18,6 +18,7 @@ from mailbot.delivery.outbox import Lane, NewMail
 from mailbot.mail.address import Address
 from mailbot.registration.context import Context
 from mailbot.store import new_id
+from mailbot.store.bulk import Bulk
 from mailbot.store.keys import among, values
 from mailbot.store.tables import link
 
@@ -26,6 +27,7 @@ MAX_LIVE = 2
 MINUTE_MS = 60_000
 
 
+_NEW = Bulk(any=link.insert())
 _LIVE = (
     select(link.c.society, link.c.address_key, link.c.id, link.c.created_at, link.c.expires_at)
     .where(
@@ -102,7 +104,7 @@ async def request_links(ctx: Context, tx: AsyncConnection, requests: Sequence[Li
             )
         )
     if new_rows:
-        await tx.execute(link.insert(), new_rows)
+        await _NEW.run(tx, new_rows)
     if revoked:
         ended = update(link).where(among(link.c.society, link.c.id)).values(revoked_at=now)
         await tx.execute(ended, values(revoked))
