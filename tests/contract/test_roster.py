@@ -294,6 +294,13 @@ async def test_a_whole_roster_that_lacks_very_many_is_refused(office: Office) ->
     assert counts(await office.give(*crowd[:30], many_leave=True)) == (0, 0, 30, 120)
 
 
+async def test_a_small_office_is_guarded_too(office: Office) -> None:
+    few = [person(HANA, 番号=f"{n}") for n in range(7)]
+    await office.give(*few)
+    assert (await office.give(*few[:2])).complaints  # 5 of 7 would go: most likely a part without --partial
+    assert counts(await office.give(*few[:5])) == (0, 0, 5, 2)
+
+
 async def test_undo_takes_the_last_import_back(office: Office) -> None:
     await office.give(person(TARO), person(HANA, 仮ログインID="12345678", 仮パスワード="87654321"))
     rows, printed = await office.members(), await office.printed()

@@ -41,7 +41,7 @@ __all__ = [
     "undo",
 ]
 
-MANY = 100
+MANY = 2
 MANY_PERCENT = 20
 """A whole roster in which more than MANY members, and more than this share, are absent is refused unless meant so."""
 
