@@ -7,7 +7,7 @@ from tests.support.documents import REPOSITORY
 
 # In pieces, so that this file does not find itself.
 _FOLDERS = "|".join(("wo" + "rk", "fa" + "rm", "home/" + r"\w+", "ro" + "ot"))
-_HOSTS = "|".join((r"py" + r"pi\.org", r"pythonhosted" + r"\.org", "art" + "ifactory", "ne" + "xus"))
+_HOSTS = "|".join((r"py" + r"pi\.org", r"python" + r"hosted\.org", "art" + "ifactory", "ne" + "xus"))
 FORBIDDEN = {
     "a machine's folder": re.compile(rf"(?<![\w./~<-])/(?:{_FOLDERS})/"),
     "a package registry": re.compile(_HOSTS, re.IGNORECASE),
@@ -36,7 +36,7 @@ def test_no_tracked_file_says_where_it_was_made() -> None:
 def test_the_patterns_find_what_they_are_for() -> None:
     examples = {
         "a machine's folder": "cd /wo" + "rk/main",
-        "a package registry": "https://files.pythonhosted" + ".org/x",
+        "a package registry": "https://files.python" + "hosted.org/x",
         "what lies beside the checkout": "see .." + "/shared/spec",
     }
     assert all(FORBIDDEN[what].search(text) for what, text in examples.items())
