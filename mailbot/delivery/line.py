@@ -1,7 +1,7 @@
 """One kept connection to a relay, after greeting and EHLO: commands out, replies in, several at a time where offered.
 
 aiosmtplib opens the connection; it cannot pipeline, and sends every command alone. Writing MAIL, RCPT and DATA as one
-(RFC 2920) saves two of a mail's four round trips: docs/decisions/0006 has the figures.
+(RFC 2920) saves two of a mail's four round trips.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def _rsa_sign(hashed: _Hash, key: RSAPrivateKey) -> bytes:
     return key.sign(hashed.digest(), _PADDING, _PREHASHED)
 
 
-class _Relaxed(Relaxed):  # type: ignore[misc]
+class _Relaxed(Relaxed):  # type: ignore[misc]  # dkimpy has no types
     """dkimpy's relaxed canonicalisation, passed by where it would change nothing: most of our lines are such."""
 
     @staticmethod
@@ -94,7 +94,7 @@ _sign = _rebuilt(dkim.DKIM.sign)
 _gen_header = _rebuilt(dkim.DKIM.gen_header)
 
 
-class _Frame(dkim.DKIM):  # type: ignore[misc]
+class _Frame(dkim.DKIM):  # type: ignore[misc]  # dkimpy has no types
     """One message in dkimpy's frame. `stamp` is the t= tag; without one the signature carries none."""
 
     stamp: bytes | None = None

@@ -1,7 +1,7 @@
 """One statement for many rows without SQLAlchemy's work per row: its text is made once, the driver gets the values.
 
-On the hot path that work was a seventh of the funnel's time (`make bench ARGS=--profile`). Only for columns whose
-values need no conversion: text, bytes, integers.
+For the statements of the hot path (`make bench ARGS=--profile` shows that work). Only for columns whose values need no
+conversion: text, bytes, integers.
 """
 
 from __future__ import annotations

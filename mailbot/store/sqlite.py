@@ -1,8 +1,8 @@
 """SQLite connections that do their short statements in the event loop's own thread, in files nobody else may read.
 
-A statement on a few indexed rows takes SQLite some ten microseconds; handing it to a thread and back takes ten times as
-long, five times a statement. So only what may really wait goes to the thread: BEGIN IMMEDIATE (another process may hold
-the write lock) and COMMIT (the disk). `make bench` shows the difference: docs/decisions/0006.
+A statement on a few indexed rows takes SQLite less time than handing it to a thread and back, which aiosqlite does
+several times a statement. So only what may really wait goes to the thread: BEGIN IMMEDIATE (another process may hold
+the write lock) and COMMIT (the disk). See docs/decisions/0006.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _ShortConnection(aiosqlite.Connection):
 
     async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self._connection is None or _waits(fn, args):
-            return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
+            return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]  # aiosqlite
         return fn(*args, **kwargs)
 
 

@@ -21,7 +21,7 @@ class _Connection(H11Protocol):
 
     _patience: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn
         super().connection_made(transport)
         self._patience = self.loop.call_later(HEAD_SECONDS, transport.abort)
 

@@ -78,7 +78,7 @@ async def import_file(
     partial: bool = False,
     dry_run: bool = False,
     many_leave: bool = False,
-    decisions: Decisions = Decisions(),  # noqa: B008
+    decisions: Decisions = Decisions(),  # noqa: B008  # frozen
     progress: Progress = silent,
 ) -> Report:
     """Takes a roster file over. Raises Busy. Names, dates and numbers are in no complaint, log or report."""
