@@ -18,6 +18,7 @@ from mailbot.config.site import Int, PositiveInt, Section
 
 ASCII_PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 _ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@(?:[a-z0-9-]{1,63}\.)+[a-z0-9-]{2,63}")
+_FORMULA = re.compile(r"[A-Za-z0-9-]{0,12}\{symbol:[1-9]\}[-]?\{number:[1-9]\}")
 _FORMAT = re.compile(r"(digits|easy|letters):([4-9]|1[0-9]|2[0-4])")
 
 
@@ -67,9 +68,12 @@ class Addresses(Section):
     bounce: str
     """Envelope sender of every mail."""
     help: str | None = None
-    """The help desk's address, if the robot receives it."""
+    """The help desk's address, if the robot receives it: mail to it is acknowledged once and stands in `help list`. It
+    is also the sender of credentials and acknowledgements, which may be answered."""
     sender_name: str | None = None
     """Display name of the robot; the society's name when absent."""
+    help_name: str | None = None
+    """Display name of the help desk; the society's name when absent."""
 
     _check = field_validator("robot", "registration", "bounce", "help")(lambda cls, v: v if v is None else _address(v))
 
@@ -94,6 +98,27 @@ class HelpChannel(Section):
     """What the member should say or write, such as the symbol and number of the insurance card."""
 
 
+class Details(Section):
+    """What the step `insurance-details` asks; all of it must fit one member, and one only."""
+
+    fields: tuple[Literal["address", "symbol", "number", "kana", "birth-date"], ...] = (
+        "symbol",
+        "number",
+        "birth-date",
+    )
+    """The fields, in order. `address` must be the one that was invited."""
+    symbol_max: PositiveInt = 10
+    """Most characters of a symbol."""
+    number_max: PositiveInt = 10
+    """Most characters of a number."""
+    birth_date: Literal["inputs", "lists"] = "inputs"
+    """Year, month and day typed (easier with a phone and a screen reader), or chosen from lists."""
+    hints: dict[Literal["address", "symbol", "number", "kana", "birth-date"], str] = Field(default_factory=dict)
+    """A sentence above a field: where to find it on card or paper."""
+    help: tuple[str, ...] = ()
+    """Sentences of help below the form."""
+
+
 class Journey(Section):
     starts: tuple[Start, ...]
     """How it may begin: a blank mail, the form that asks for an address, a page without any mail first, or staff."""
@@ -102,7 +127,25 @@ class Journey(Section):
     requires_address_on_file: bool = False
     """Only for roster rows that hold a mail address; guessing limits are stricter."""
     label: str | None = None
-    """What the page says where several journeys share a start."""
+    """What the page says where several journeys share a start: which letter the person holds."""
+    login_id: Literal["chosen", "formula", "address"] = "chosen"
+    """Where the login ID comes from: the member chooses it, the formula makes it (it stays fixed), or it is the mail
+    address (it follows a later change of address)."""
+    details: Details = Details()
+    """The form of the step `insurance-details`."""
+    settings: tuple[Literal["address", "password", "nickname", "wanted"], ...] = ("address", "password")
+    """What the step `settings` asks; address and password always."""
+    shows: tuple[Literal["name", "kana", "birth-date"], ...] = ()
+    """What the step `settings` shows of the person."""
+    captcha: bool = False
+    """The proof step asks for a sign that no program fills in the form."""
+
+    @field_validator("settings")
+    @classmethod
+    def _needed(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
+        if not {"address", "password"} <= set(fields):
+            raise ValueError("address and password are always asked")
+        return fields
 
 
 class Links(Section):
@@ -112,6 +155,8 @@ class Links(Section):
     """Life of the link for a forgotten password."""
     address_proof_minutes: Annotated[Int, Field(ge=10, le=1440)] = 180
     """Life of the link that proves a new address."""
+    journey_minutes: Annotated[Int, Field(ge=10, le=1440)] = 180
+    """Life of the second link of a journey (the steps `mailed-link` and `confirm-by-mail`)."""
 
 
 class Temporary(Section):
@@ -132,6 +177,99 @@ class DigitFree(Section):
     """Length of the IDs this is about."""
     positions: tuple[PositiveInt, ...]
     """Places without a digit, counted from 1."""
+
+
+class Formula(Section):
+    """First credentials nobody prints: the login ID follows from symbol and number, the password is the birth date.
+
+    Both are guessable, so the limits are strict, and `society lint` warns. Only insured persons (本人) have them."""
+
+    login_id: str
+    """Such as `7132-{symbol:3}{number:6}`: symbol and number, padded with zeros to so many digits."""
+    ask_kana: bool = False
+    """Ask for the name in kana as well: much harder to guess."""
+    tries_a_day: PositiveInt = 5
+    """Wrong tries at one account in a day; then it pauses until the next."""
+    network_an_hour: PositiveInt = 20
+    """Wrong tries from one network in an hour."""
+    close_per_mille: PositiveInt = 1
+    """When more of a thousand accounts see failures in a day, an alarm is raised and the way in closes for the day."""
+
+    @field_validator("login_id")
+    @classmethod
+    def _pattern(cls, text: str) -> str:
+        if not _FORMULA.fullmatch(text):
+            raise ValueError("expected something like 7132-{symbol:3}{number:6}, each with 1 to 9 digits")
+        return text
+
+
+class Pin(Section):
+    """A number mailed at login to every address that is ticked for it."""
+
+    digits: Annotated[Int, Field(ge=4, le=8)] = 6
+    """Digits of a PIN; fewer than 6 are easier to guess, and `society lint` warns."""
+    minutes: Annotated[Int, Field(ge=1, le=10)] = 10
+    """Life of a PIN. ASVS 6.5.5 allows ten minutes at most."""
+
+
+class Login(Section):
+    two_pages: bool = False
+    """Ask for the ID on one page and the password on the next."""
+    opens: Literal["at-once", "completion-delivered"] = "at-once"
+    """Whether a new member may log in at once, or when the relay has taken the completion mail."""
+    pin: Pin | None = None
+    """Ask for a mailed PIN after the password; no PIN when absent."""
+
+
+class CredentialsStep(Section):
+    """The step `credentials`."""
+
+    address: Literal["editable", "fixed", "hidden"] = "editable"
+    """The mail address may be changed there, is only shown, or does not appear."""
+    nickname_from: Literal["roster", "name"] = "roster"
+    """What fills the nickname at first: the roster's temporary nickname, or the insured person's full name."""
+
+
+class CredentialsMail(Section):
+    """First credentials by mail instead of paper, from the help desk's address to the address on file."""
+
+    after_days: PositiveInt | None = 30
+    """Days after the roster first named the member; only by staff when absent (`mailbot member renotify`)."""
+
+
+class ConsentText(Section):
+    id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+    """Key in the database; with the version it names the template `pages/consents/<id>-<version>.html`."""
+    title: str
+    """Its heading."""
+    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,20}$")]
+    """Changes whenever the text does: what a member agreed to can then be told."""
+    read_to_end: bool = False
+    """The tick box opens only when this text was read to its end."""
+
+
+class Captcha(Section):
+    kind: Literal["proof", "picture"] = "proof"
+    """`proof`: the browser computes for a moment, nobody has to read anything, and people without JavaScript answer a
+    plain question. `picture`: digits in a picture, and spoken."""
+
+
+class Notice(Section):
+    """The printed notice."""
+
+    per: Literal["household", "person"] = "household"
+    """One sheet for a household or one for each person. Protected persons always get their own."""
+    paper: Literal["a4", "postcard"] = "a4"
+    """A4, or a postcard of 100 mm by 148 mm."""
+    qr: Literal["registration", "login"] = "registration"
+    """What the QR code opens: a mail to the registration address, or the login page."""
+    letter_tag: bool = False
+    """Put a tag of its own into each registration address (name+tag@…), so that staff see which letter a mail came
+    from. The mail server must deliver such addresses."""
+    sender: tuple[str, ...] = ()
+    """The society's postal address, line by line."""
+    texts: tuple[str, ...] = ()
+    """Sentences to stand below the credentials, one paragraph each."""
 
 
 class LoginIdRule(Section):
@@ -188,6 +326,8 @@ class Profile(Section):
     """List the household's members by nickname beside the profile."""
     advice: tuple[str, ...] = ()
     """Sentences of advice beside the profile."""
+    shows: tuple[Literal["name", "kana", "birth-date"], ...] = ()
+    """What the roster says about the member, shown above the form."""
 
 
 class Reissue(Section):
@@ -198,8 +338,22 @@ class Reissue(Section):
     password (OWASP advises against it): `society lint` warns."""
     mails_an_hour: PositiveInt = 1
     """Mails to one member in an hour."""
+    separate_login_id: bool = False
+    """A way of its own for a forgotten login ID: a mail that carries the ID and nothing else."""
+    shared_address: Literal["mail", "paper-only"] = "mail"
+    """An address several members share: one mail for each of them, or none and a new letter by staff."""
+    stale_days: PositiveInt | None = 180
+    """Days without login or proof after which the mailbox alone is not enough (carriers give old addresses to new
+    people)."""
+    stale_asks: Literal["birth-date", "staff"] = "birth-date"
+    """What is asked then: the birth date beside the link, or staff."""
 
     _check = field_validator("temporary_password")(lambda cls, v: v if v is None else _format(v))
+
+
+class Entry(Section):
+    domains: tuple[Annotated[str, Field(pattern=r"^(?:[a-z0-9-]{1,63}\.)+[a-z0-9-]{2,63}$")], ...] = ()
+    """Only addresses of these domains (or below them) may be typed at the web entry; any when empty."""
 
 
 class Question(Section):
@@ -222,6 +376,10 @@ class Pages(Section):
     """Frequent questions of the help page."""
     direct_login_text: str | None = None
     """Words of the link to a journey that starts with a page."""
+    home_name: bool = False
+    """The home page shows the member's own name, with the advice to report a wrong one."""
+    bookmark: bool = False
+    """The completion page and mail advise to bookmark the login page."""
 
     @field_validator("key_colours")
     @classmethod
@@ -262,6 +420,17 @@ class Society(Section):
     password: PasswordRule = PasswordRule()
     profile: Profile = Profile()
     reissue: Reissue = Reissue()
+    entry: Entry = Entry()
+    login: Login = Login()
+    formula: Formula | None = None
+    """First credentials from a formula and the birth date (the step `formula-login`); none when absent."""
+    credentials: CredentialsStep = CredentialsStep()
+    credentials_mail: CredentialsMail | None = None
+    """First credentials by mail; on paper only when absent."""
+    consents: tuple[ConsentText, ...] = ()
+    """The texts of the step `consent`, in order."""
+    captcha: Captcha = Captcha()
+    notice: Notice = Notice()
     pages: Pages = Pages()
     left_closes_login: bool = True
     """Login ends on the day the roster says the member left."""
@@ -276,6 +445,10 @@ class Society(Section):
         if mail_starts and not self.addresses.registration:
             facts = {"key": "addresses.registration", "journey": mail_starts[0]}
             raise PydanticCustomError("address_needed", "needed: journeys.{journey} starts with a blank mail", facts)
+        if self.credentials_mail is not None and not self.addresses.help:
+            raise PydanticCustomError(
+                "address_needed", "needed: credentials_mail is sent from it", {"key": "addresses.help"}
+            )
         if self.temporary.password == self.temporary.login_id and self.temporary.password.endswith((":4", ":5")):
             raise PydanticCustomError(
                 "guessable", "too short beside so short a login ID", {"key": "temporary.password"}
@@ -285,6 +458,11 @@ class Society(Section):
     def label(self, key: str) -> str:
         """Text of a label or button: the society's own, or the default."""
         return self.labels.get(key) or DEFAULT_LABELS[key]
+
+    @property
+    def help_sender(self) -> str:
+        """Display name of the help desk."""
+        return self.addresses.help_name or self.name
 
     def journeys_for(self, start: Start) -> dict[str, Journey]:
         """Journeys that may begin this way, in the file's order."""

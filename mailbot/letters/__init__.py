@@ -16,11 +16,11 @@ from pathlib import Path
 from mailbot.config import Society
 from mailbot.letters.compile import Compiled, compile_letter, environment
 from mailbot.letters.facts import LetterError, show
-from mailbot.letters.kinds import LETTERS, Fact, FactKind, LetterKind, society_facts
+from mailbot.letters.kinds import LETTERS, Fact, FactKind, LetterKind, letters_of, society_facts
 from mailbot.mail.address import Address
 from mailbot.mail.compose import base64_lines, date_field, field, is_message_id, sender_field, text_field
 
-__all__ = ["LETTERS", "Fact", "FactKind", "LetterError", "LetterKind", "Letters", "society_facts"]
+__all__ = ["LETTERS", "Fact", "FactKind", "LetterError", "LetterKind", "Letters", "letters_of", "society_facts"]
 
 # Base64: 8bit may be changed on the way, which breaks the signature, and quoted-printable breaks URLs.
 _MIME = b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n"
@@ -55,7 +55,7 @@ class Letters:
             own = [folder / "societies" / society.id / "mail" for folder in folders]
             templates = environment([*own, *(folder / "mail" for folder in folders)])
             home = f"{web_url}/{society.id}/"
-            for letter, kind in LETTERS.items():
+            for letter, kind in letters_of(society).items():
                 known = society_facts(society, web_url, kind.help)
                 wanted = frozenset(name for name, fact in kind.facts.items() if fact.when(society))
                 compiled, found = compile_letter(templates, society.id, letter, known, wanted, home)
@@ -115,10 +115,13 @@ class Letters:
 
 def _skeleton(society: Society, kind: LetterKind, compiled: Compiled, home: str, host: str) -> _Skeleton:
     addresses = society.addresses
+    name, address = addresses.sender_name or society.name, addresses.robot
+    if kind.help_desk and addresses.help is not None:
+        name, address = society.help_sender, addresses.help
     return _Skeleton(
         kind,
         home,
-        sender_field(addresses.sender_name or society.name, addresses.robot),
+        sender_field(name, address),
         text_field("Subject", compiled.subject)
         + _MIME
         # our own mark, by which a loop is seen, and the one that Exchange's absence notes heed

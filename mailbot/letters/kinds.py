@@ -47,7 +47,8 @@ class LetterKind:
     """What a letter is for and what it may say. `lane` is a name of `delivery.outbox.Lane`, in lower case.
 
     `secret`: who reads it can act as the member. `answer`: may be the reply to a mail, and is auto-replied then; all
-    others are auto-generated (RFC 3834 section 5). `help`: which help channels stand at its foot.
+    others are auto-generated (RFC 3834 section 5). `help`: which help channels stand at its foot. `help_desk`: comes
+    from the help desk's address and may be answered; all others from the robot's. `when`: only societies that use it.
     """
 
     title: str
@@ -56,6 +57,8 @@ class LetterKind:
     secret: bool = False
     answer: bool = False
     help: HelpCase = HelpCase.LOGIN
+    help_desk: bool = False
+    when: Callable[[Society], bool] = lambda society: True
 
 
 _LINK_TOKEN = "aaaabbbbccccddddeeeeffffgggghhhh22"  # noqa: S105  length and alphabet of a link's token
@@ -67,6 +70,10 @@ _CHANGED_AT = Fact(FactKind.TIME, "when it was changed", _MOMENT)
 
 def _link(path: str, meaning: str) -> Fact:
     return Fact(FactKind.URL, meaning, f"{path}/{_LINK_TOKEN}")
+
+
+def _uses(step: str) -> Callable[[Society], bool]:
+    return lambda society: any(step in journey.steps for journey in society.journeys.values())
 
 
 LETTERS: Mapping[str, LetterKind] = {
@@ -113,7 +120,66 @@ LETTERS: Mapping[str, LetterKind] = {
         "bulk",
         {"expires_on": Fact(FactKind.DATE, "the day the password ends", _MOMENT), "nickname": _NICKNAME},
     ),
+    "mailed-link": LetterKind(
+        "本人確認完了のご案内",
+        "link",
+        {"url": _link("c", "one-time link that goes on with the registration"), "expires_at": _EXPIRES_AT},
+        secret=True,
+        help=HelpCase.REGISTRATION,
+        when=_uses("mailed-link"),
+    ),
+    "confirm-by-mail": LetterKind(
+        "利用登録の確認のお願い",
+        "link",
+        {"url": _link("c", "one-time link that finishes the registration"), "expires_at": _EXPIRES_AT},
+        secret=True,
+        help=HelpCase.REGISTRATION,
+        when=_uses("confirm-by-mail"),
+    ),
+    "pin": LetterKind(
+        "暗証キーのお知らせ",
+        "pin",
+        {
+            "pin": Fact(FactKind.CODE, "the PIN, its digits in two groups", "1234 5678"),
+            "expires_at": Fact(FactKind.TIME, "when the PIN dies", _MOMENT),
+            "nickname": _NICKNAME,
+        },
+        secret=True,
+        when=lambda society: society.login.pin is not None,
+    ),
+    "login-id": LetterKind(
+        "ログインIDのご案内",
+        "reissue",
+        {"login_id": Fact(FactKind.CODE, "the login ID", "W" * MAX_CODE), "nickname": _NICKNAME},
+        when=lambda society: society.reissue.separate_login_id,
+    ),
+    "credentials": LetterKind(
+        "ログインIDと仮パスワードのご案内",
+        "bulk",
+        {
+            "login_id": Fact(FactKind.CODE, "the temporary login ID", "12345678"),
+            "temporary_password": Fact(FactKind.CODE, "the temporary password", "QwErTyUi"),
+        },
+        secret=True,
+        help=HelpCase.REGISTRATION,
+        help_desk=True,
+        when=lambda society: society.credentials_mail is not None,
+    ),
+    "help-received": LetterKind(
+        "お問い合わせを受け付けました",
+        "completion",
+        {},
+        answer=True,
+        help=HelpCase.LOGIN,
+        help_desk=True,
+        when=lambda society: society.addresses.help is not None,
+    ),
 }
+
+
+def letters_of(society: Society) -> dict[str, LetterKind]:
+    """The letters this society uses."""
+    return {name: kind for name, kind in LETTERS.items() if kind.when(society)}
 
 
 def society_facts(society: Society, web_url: str, help_case: HelpCase) -> dict[str, Any]:
@@ -122,6 +188,7 @@ def society_facts(society: Society, web_url: str, help_case: HelpCase) -> dict[s
         "society": society.name,
         "service": society.service,
         "robot": society.addresses.robot,
+        "help_address": society.addresses.help,
         "registration": society.addresses.registration,
         "login_url": f"{web_url}/{society.id}/login",
         "reissue_url": f"{web_url}/{society.id}/reissue",
@@ -134,6 +201,10 @@ def society_facts(society: Society, web_url: str, help_case: HelpCase) -> dict[s
         "registration_lifetime": lifetime(society.links.registration_minutes),
         "reissue_lifetime": lifetime(society.links.reissue_minutes),
         "address_proof_lifetime": lifetime(society.links.address_proof_minutes),
+        "journey_lifetime": lifetime(society.links.journey_minutes),
+        "pin_minutes": society.login.pin.minutes if society.login.pin else None,
+        "temporary_days": society.temporary.lifetime_days,
+        "bookmark": society.pages.bookmark,
         "reissue_login_id": society.reissue.login_id,
         "reissue_temporary_password": society.reissue.temporary_password is not None,
         "password_days": society.password.expires_days,

@@ -39,6 +39,8 @@ class _Letter:
     to_registered: bool = False
     """Only to an address the member still has."""
     nickname: bool = False
+    any_state: bool = False
+    """Also for members who are not registered yet."""
 
 
 _LETTERS = {
@@ -49,6 +51,8 @@ _LETTERS = {
     "address-changed": _Letter(nickname=True),
     "password-changed": _Letter(nickname=True, to_registered=True),
     "password-expiry": _Letter(nickname=True, to_registered=True),
+    "mailed-link": _Letter(LinkPurpose.MAILED_LINK, "c", any_state=True),
+    "confirm-by-mail": _Letter(LinkPurpose.MAILED_LINK, "c", any_state=True),
 }
 
 
@@ -110,7 +114,7 @@ def _facts(ctx: Context, rows: _Rows, mail: ClaimedMail, now: int) -> Facts | Ca
     person = None
     if mail.member_id is not None:
         person = rows.members.get((mail.society, mail.member_id))
-        if person is None or person.state != "registered":
+        if person is None or not (letter.any_state or person.state == "registered"):
             return Cancelled("member-gone")
         if letter.to_registered and mail.recipient not in rows.addresses.get((mail.society, mail.member_id), ()):
             return Cancelled("address-removed")

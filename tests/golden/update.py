@@ -10,7 +10,7 @@ from email import message_from_bytes, policy
 from pathlib import Path
 
 from mailbot.config import Society
-from mailbot.letters import LETTERS, Letters
+from mailbot.letters import Letters, letters_of
 from mailbot.mail.address import Address
 
 ROOT = Path(__file__).parents[2]
@@ -29,8 +29,9 @@ FACTS: dict[str, str | int] = {
     "nickname": "はなこ",
     "login_id": "hanako-k",
     "temporary_password": "QwErTyUi",
+    "pin": "123 456",
 }
-PATHS = {"invitation": "r", "reissue": "p", "address-proof": "a"}
+PATHS = {"invitation": "r", "reissue": "p", "address-proof": "a", "mailed-link": "c", "confirm-by-mail": "c"}
 
 
 def societies() -> dict[str, Society]:
@@ -55,8 +56,8 @@ def mails() -> dict[Path, bytes]:
     """File -> content, both the mails (`.eml`) and their bodies (`.txt`)."""
     made = letters()
     files: dict[Path, bytes] = {}
-    for society in societies():
-        for letter, kind in LETTERS.items():
+    for society, policy_file in societies().items():
+        for letter, kind in letters_of(policy_file).items():
             mail = made.render(
                 society,
                 letter,

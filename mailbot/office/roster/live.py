@@ -131,9 +131,7 @@ async def open_batch(
         )
 
 
-async def stage(
-    ctx: Context, turn: Turn, rows: Sequence[dict[str, Any]], changes: Sequence[dict[str, Any]]
-) -> None:
+async def stage(ctx: Context, turn: Turn, rows: Sequence[dict[str, Any]], changes: Sequence[dict[str, Any]]) -> None:
     """Adds a chunk to an open batch."""
     async with ctx.store.begin() as tx:
         await turn.renew(tx)
@@ -238,8 +236,8 @@ async def _cache(tx: AsyncConnection) -> None:
 async def _put_live(tx: AsyncConnection, society: Society, batch: Any, piece: ColumnElement[bool]) -> None:
     s, m, t = roster_stage.c, member.c, temporary.c
     # joined
-    names = ("society", "id", *_COPIED, "sealed_nickname", "state", "choices", "login_failures", "created_at", "batch")
-    constants = (literal("invited"), literal("{}"), literal(0), literal(batch.at), s.batch_id)
+    names = ("society", "id", *_COPIED, "sealed_nickname", "state", "choices", "created_at", "batch")
+    constants = (literal("invited"), literal("{}"), literal(batch.at), s.batch_id)
     joined = select(s.society, s.member_id, *(s[name] for name in _COPIED), s.sealed_nickname, *constants)
     await tx.execute(
         upsert(tx)(member).from_select(names, joined.where(piece, s.verdict == "joined")).on_conflict_do_nothing()

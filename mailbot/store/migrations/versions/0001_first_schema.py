@@ -60,6 +60,25 @@ def upgrade() -> None:
         batch_op.create_index("ix_budget_day", ["day_at"], unique=False)
 
     op.create_table(
+        "help_request",
+        sa.Column("society", sa.String(length=31), nullable=False),
+        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("address", sa.String(length=320), nullable=False),
+        sa.Column("address_key", sa.String(length=320), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False, comment="subject and beginning of the text (JSON)"),
+        sa.Column("outbox_id", sa.BigInteger(), nullable=True, comment="the acknowledgement"),
+        sa.Column("state", sa.String(length=8), nullable=False, comment="open | done"),
+        sa.Column("done_at", sa.BigInteger(), nullable=True),
+        sa.Column("done_by", sa.String(length=80), nullable=True),
+        sa.PrimaryKeyConstraint("society", "id", name=op.f("pk_help_request")),
+        comment="Mails to a society's help address.",
+    )
+    with op.batch_alter_table("help_request", schema=None) as batch_op:
+        batch_op.create_index("ix_help_request_address", ["society", "address_key"], unique=False)
+        batch_op.create_index("ix_help_request_state", ["society", "state", "received_at"], unique=False)
+
+    op.create_table(
         "inbox",
         sa.Column("society", sa.String(length=31), nullable=False),
         sa.Column("inbox_key", sa.LargeBinary(), nullable=False, comment="tells a repeated delivery"),
@@ -98,6 +117,16 @@ def upgrade() -> None:
             comment="sha256 of the cookie of the browser that passed the proof",
         ),
         sa.Column("sealed", sa.LargeBinary(), nullable=True, comment="answers so far (JSON)"),
+        sa.Column(
+            "kid", sa.Integer(), server_default="0", nullable=False, comment="key the on-screen key is derived with"
+        ),
+        sa.Column(
+            "failures",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="wrong keys or passwords behind its link",
+        ),
         sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.Column("done_at", sa.BigInteger(), nullable=True),
@@ -119,11 +148,17 @@ def upgrade() -> None:
         "link",
         sa.Column("society", sa.String(length=31), nullable=False),
         sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("purpose", sa.String(length=20), nullable=False, comment="registration | reissue | address-proof"),
+        sa.Column(
+            "purpose",
+            sa.String(length=20),
+            nullable=False,
+            comment="registration | reissue | address-proof | mailed-link",
+        ),
         sa.Column("address", sa.String(length=320), nullable=False),
         sa.Column("address_key", sa.String(length=320), nullable=False),
         sa.Column("member_id", sa.BigInteger(), nullable=True, comment="whom it serves; none for a registration"),
         sa.Column("slot", sa.Integer(), nullable=True, comment="address-proof: which of the member's addresses"),
+        sa.Column("journey_id", sa.BigInteger(), nullable=True, comment="mailed-link: the journey it goes on with"),
         sa.Column("kid", sa.Integer(), nullable=False),
         sa.Column("generation", sa.Integer(), server_default="0", nullable=False),
         sa.Column("format", sa.String(length=16), nullable=True, comment="reissue: format of the temporary password"),
@@ -168,8 +203,21 @@ def upgrade() -> None:
         sa.Column("login_opens_at", sa.BigInteger(), nullable=True),
         sa.Column("last_login_at", sa.BigInteger(), nullable=True),
         sa.Column("previous_login_at", sa.BigInteger(), nullable=True),
-        sa.Column("login_failures", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("login_paused_until", sa.BigInteger(), nullable=True),
+        sa.Column(
+            "login_kind",
+            sa.String(length=8),
+            server_default="chosen",
+            nullable=False,
+            comment="chosen | formula | address",
+        ),
+        sa.Column(
+            "pin_failures",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="wrong PINs since the last right one",
+        ),
+        sa.Column("credentials_mailed_at", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("batch", sa.BigInteger(), nullable=True, comment="roster batch that wrote it last"),
         sa.PrimaryKeyConstraint("society", "id", name=op.f("pk_member")),
@@ -178,9 +226,9 @@ def upgrade() -> None:
         batch_op.create_index("ix_member_file_address", ["society", "file_address_index"], unique=False)
         batch_op.create_index("ix_member_household", ["society", "household"], unique=False)
         batch_op.create_index("ix_member_kana", ["society", "kana_index"], unique=False)
+        batch_op.create_index("ix_member_left_on", ["society", "left_on"], unique=False)
         batch_op.create_index("ix_member_name", ["society", "name_index"], unique=False)
         batch_op.create_index("ix_member_number", ["society", "number_index"], unique=False)
-        batch_op.create_index("ix_member_left_on", ["society", "left_on"], unique=False)
         batch_op.create_index("ix_member_password_set", ["society", "password_set_at"], unique=False)
         batch_op.create_index("ix_member_state", ["society", "state"], unique=False)
         batch_op.create_index("uq_member_login", ["society", "login_key"], unique=True)
@@ -193,6 +241,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_meta")),
         comment="Facts about the database itself: fingerprint of the key ring it belongs to.",
     )
+    op.create_table(
+        "notice_batch",
+        sa.Column("society", sa.String(length=31), nullable=False),
+        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.String(length=80), nullable=False),
+        sa.Column("paper", sa.String(length=8), nullable=False),
+        sa.Column("per", sa.String(length=10), nullable=False),
+        sa.Column("sheets", sa.Integer(), nullable=False),
+        sa.Column("file_digest", sa.LargeBinary(), nullable=False, comment="sha256 of the PDF"),
+        sa.PrimaryKeyConstraint("society", "id", name=op.f("pk_notice_batch")),
+        comment="Printed notices: one row a run.",
+    )
+    with op.batch_alter_table("notice_batch", schema=None) as batch_op:
+        batch_op.create_index("ix_notice_batch_at", ["society", "at"], unique=False)
+
     op.create_table(
         "outbox",
         sa.Column("society", sa.String(length=31), nullable=False),
@@ -339,6 +403,78 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("society", "outbox_id", "number", name=op.f("pk_attempt")),
     )
     op.create_table(
+        "consent",
+        sa.Column("society", sa.String(length=31), nullable=False),
+        sa.Column("member_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("text_id", sa.String(length=32), nullable=False),
+        sa.Column("version", sa.String(length=20), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False, comment="sha256 of the text as shown"),
+        sa.Column("agreed_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["society", "member_id"],
+            ["member.society", "member.id"],
+            name=op.f("fk_consent_society_member_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("society", "member_id", "text_id", "version", name=op.f("pk_consent")),
+        comment="What a member agreed to, which version, and when.",
+    )
+    op.create_table(
+        "notice_letter",
+        sa.Column("society", sa.String(length=31), nullable=False),
+        sa.Column("batch_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("sheet", sa.Integer(), nullable=False, comment="counted from 1, in the order of the file"),
+        sa.Column("member_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("temporary_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["society", "batch_id"],
+            ["notice_batch.society", "notice_batch.id"],
+            name=op.f("fk_notice_letter_society_batch_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("society", "batch_id", "sheet", "member_id", name=op.f("pk_notice_letter")),
+        comment="Which letter stood on which sheet: the manifest.",
+    )
+    with op.batch_alter_table("notice_letter", schema=None) as batch_op:
+        batch_op.create_index("ix_notice_letter_member", ["society", "member_id"], unique=False)
+        batch_op.create_index("ix_notice_letter_temporary", ["society", "temporary_id"], unique=False)
+
+    op.create_table(
+        "pin_login",
+        sa.Column("society", sa.String(length=31), nullable=False),
+        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("member_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column(
+            "proof_hash", sa.LargeBinary(), nullable=False, comment="sha256 of the cookie of the browser that logged in"
+        ),
+        sa.Column("kid", sa.Integer(), nullable=False),
+        sa.Column(
+            "generation", sa.Integer(), server_default="0", nullable=False, comment="a new PIN after the old one died"
+        ),
+        sa.Column("digits", sa.Integer(), nullable=False),
+        sa.Column("scope", sa.String(length=20), nullable=False, comment="of the session it leads to"),
+        sa.Column("failures", sa.Integer(), server_default="0", nullable=False, comment="wrong tries at this PIN"),
+        sa.Column("sends", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("sent_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("pin_expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["society", "member_id"],
+            ["member.society", "member.id"],
+            name=op.f("fk_pin_login_society_member_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("society", "id", name=op.f("pk_pin_login")),
+        comment="Logins that wait for their PIN.",
+    )
+    with op.batch_alter_table("pin_login", schema=None) as batch_op:
+        batch_op.create_index("ix_pin_login_expires", ["expires_at"], unique=False)
+        batch_op.create_index("ix_pin_login_member", ["society", "member_id"], unique=False)
+
+    op.create_table(
         "session",
         sa.Column("society", sa.String(length=31), nullable=False),
         sa.Column("token_hash", sa.LargeBinary(), nullable=False, comment="sha256 of the cookie"),
@@ -414,6 +550,17 @@ def downgrade() -> None:
         batch_op.drop_index("ix_session_expires")
 
     op.drop_table("session")
+    with op.batch_alter_table("pin_login", schema=None) as batch_op:
+        batch_op.drop_index("ix_pin_login_member")
+        batch_op.drop_index("ix_pin_login_expires")
+
+    op.drop_table("pin_login")
+    with op.batch_alter_table("notice_letter", schema=None) as batch_op:
+        batch_op.drop_index("ix_notice_letter_temporary")
+        batch_op.drop_index("ix_notice_letter_member")
+
+    op.drop_table("notice_letter")
+    op.drop_table("consent")
     op.drop_table("attempt")
     with op.batch_alter_table("address", schema=None) as batch_op:
         batch_op.drop_index("ix_address_key")
@@ -439,15 +586,19 @@ def downgrade() -> None:
         )
 
     op.drop_table("outbox")
+    with op.batch_alter_table("notice_batch", schema=None) as batch_op:
+        batch_op.drop_index("ix_notice_batch_at")
+
+    op.drop_table("notice_batch")
     op.drop_table("meta")
     with op.batch_alter_table("member", schema=None) as batch_op:
         batch_op.drop_index("uq_member_person")
         batch_op.drop_index("uq_member_login")
         batch_op.drop_index("ix_member_state")
         batch_op.drop_index("ix_member_password_set")
-        batch_op.drop_index("ix_member_left_on")
         batch_op.drop_index("ix_member_number")
         batch_op.drop_index("ix_member_name")
+        batch_op.drop_index("ix_member_left_on")
         batch_op.drop_index("ix_member_kana")
         batch_op.drop_index("ix_member_household")
         batch_op.drop_index("ix_member_file_address")
@@ -471,6 +622,11 @@ def downgrade() -> None:
         batch_op.drop_index("ix_inbox_address")
 
     op.drop_table("inbox")
+    with op.batch_alter_table("help_request", schema=None) as batch_op:
+        batch_op.drop_index("ix_help_request_state")
+        batch_op.drop_index("ix_help_request_address")
+
+    op.drop_table("help_request")
     with op.batch_alter_table("budget", schema=None) as batch_op:
         batch_op.drop_index("ix_budget_day")
 
