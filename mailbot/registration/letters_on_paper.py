@@ -1,0 +1,123 @@
+"""New credentials on paper for members who have none that count, or whose old ones are to die.
+
+A letter is never changed: the old row ends as `revoked` and a new one begins, so that journeys begun with the old
+password end with it, and what was printed when can still be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mailbot import credentials
+from mailbot.config import Society
+from mailbot.credentials import Format
+from mailbot.store import new_id
+from mailbot.store.tables import member, temporary
+
+from . import people
+from .context import Context
+from .people import DAY_MS
+
+
+async def new_letter(ctx: Context, tx: AsyncConnection, society: Society, member_id: int, now: int) -> int:
+    """Makes a live letter with a login ID and a password of its own, and ends the member's older ones -> its id.
+
+    The caller has checked that this member is to have a letter (invited, not left).
+    """
+    return (await new_letters(ctx, tx, society, [member_id], now))[member_id]
+
+
+async def new_letters(
+    ctx: Context,
+    tx: AsyncConnection,
+    society: Society,
+    member_ids: Collection[int],
+    now: int,
+    *,
+    keep_login_id: bool = False,
+) -> dict[int, int]:
+    """Member -> id of the new letter, as `new_letter`; each costs about as much as a row of the roster.
+
+    `keep_login_id`: a letter that is still live hands its login ID on (a reprint changes the password alone).
+    """
+    old = await _live(ctx, tx, society, member_ids)
+    made = {one: new_id() for one in sorted(member_ids)}
+    given = {who: row for who, row in old.items() if keep_login_id}
+    login_ids = {who: _printed(ctx, society, row) for who, row in given.items()}
+    login_ids |= await _drawn(ctx, tx, society, {w: i for w, i in made.items() if w not in given}, now)
+    await tx.execute(
+        update(temporary)
+        .where(temporary.c.society == society.id, temporary.c.member_id.in_(list(made)), temporary.c.state == "live")
+        .values(state="revoked", ended_at=now)
+    )
+    if made:
+        rows = [_row(ctx, society, who, letter, login_ids[who], given.get(who), now) for who, letter in made.items()]
+        await tx.execute(insert(temporary), rows)
+    return made
+
+
+async def _live(ctx: Context, tx: AsyncConnection, society: Society, members: Collection[int]) -> dict[int, Any]:
+    """Member -> the live letter. The members' rows are locked: no registration may end meanwhile."""
+    m, t = member.c, temporary.c
+    chosen = sorted(members)
+    await tx.execute(select(m.id).where(m.society == society.id, m.id.in_(chosen)).order_by(m.id).with_for_update())
+    columns = (t.id, t.member_id, t.sealed_login_id, t.generation)
+    live = select(*columns).where(t.society == society.id, t.member_id.in_(chosen), t.state == "live")
+    return {row.member_id: row for row in await tx.execute(live.order_by(t.created_at, t.id))}
+
+
+def _printed(ctx: Context, society: Society, row: Any) -> str:
+    return people.open_text(ctx.ring, row.sealed_login_id, society.id, "temporary", "sealed_login_id", row.id)
+
+
+async def _drawn(
+    ctx: Context, tx: AsyncConnection, society: Society, letters: Mapping[int, int], now: int
+) -> dict[int, str]:
+    """Member -> a login ID nobody has: generated ones may meet by chance, then the generation goes up."""
+    fmt, kid = Format.parse(society.temporary.login_id), ctx.ring.active(now).kid
+    found: dict[int, str] = {}
+    taken: set[str] = set()
+    generation = 0
+    while missing := [who for who in letters if who not in found]:
+        drawn = {who: credentials.login_id(ctx.ring, kid, society.id, letters[who], generation, fmt) for who in missing}
+        generation += 1
+        taken |= await _taken(ctx, tx, society, list(drawn.values()))
+        for who, text in drawn.items():
+            if text not in taken:
+                taken.add(text)
+                found[who] = text
+    return found
+
+
+async def _taken(ctx: Context, tx: AsyncConnection, society: Society, login_ids: Collection[str]) -> set[str]:
+    """Those that stand on a live letter, or that a member has chosen."""
+    t, m = temporary.c, member.c
+    printed = {people.temporary_key(ctx.ring, society.id, text): text for text in login_ids}
+    chosen = {people.login_key(text): text for text in login_ids}
+    live = select(t.login_key).where(t.society == society.id, t.state == "live", t.login_key.in_(list(printed)))
+    own = select(m.login_key).where(m.society == society.id, m.login_key.in_(list(chosen)))
+    found = {printed[bytes(key)] for key in await tx.scalars(live)}
+    return found | {chosen[key] for key in await tx.scalars(own)}
+
+
+def _row(ctx: Context, society: Society, who: int, letter: int, login_id: str, old: Any, now: int) -> dict[str, Any]:
+    days = society.temporary.lifetime_days
+    return {
+        "society": society.id,
+        "id": letter,
+        "member_id": who,
+        "login_key": people.temporary_key(ctx.ring, society.id, login_id),
+        "sealed_login_id": people.seal_text(
+            ctx.ring, login_id, society.id, "temporary", "sealed_login_id", letter, now
+        ),
+        "kid": ctx.ring.active(now).kid,
+        "generation": old.generation + 1 if old is not None else 0,
+        "format": society.temporary.password,
+        "state": "live",
+        "expires_at": None if days is None else now + days * DAY_MS,
+        "created_at": now,
+    }
