@@ -20,7 +20,7 @@ from mailbot.store.keys import among, values
 from mailbot.store.tables import address as address_table
 from mailbot.store.tables import link, member
 
-from . import people
+from . import credentials_mail, people
 from .context import Context
 from .reissue import mailed_password
 
@@ -53,6 +53,8 @@ _LETTERS = {
     "password-expiry": _Letter(nickname=True, to_registered=True),
     "mailed-link": _Letter(LinkPurpose.MAILED_LINK, "c", any_state=True),
     "confirm-by-mail": _Letter(LinkPurpose.MAILED_LINK, "c", any_state=True),
+    credentials_mail.LETTER: _Letter(any_state=True),
+    "help-received": _Letter(),
 }
 
 
@@ -61,12 +63,14 @@ class _Rows:
     links: dict[Key, Any]
     members: dict[Key, Any]
     addresses: dict[Key, set[str]]
+    letters: dict[Key, Any]
 
 
 async def mail_facts(
     ctx: Context, tx: AsyncConnection, mails: Sequence[ClaimedMail], now: int
 ) -> list[Facts | Cancelled]:
-    """The member facts of each mail's letter, in order; reads only, three statements for any number of mails."""
+    """The member facts of each mail's letter, in order; reads only, three statements for any number of
+    mails, and a fourth where credentials are among them."""
     rows = await _read(tx, mails)
     return [_facts(ctx, rows, mail, now) for mail in mails]
 
@@ -100,7 +104,7 @@ async def _read(tx: AsyncConnection, mails: Sequence[ClaimedMail]) -> _Rows:
         statement = select(a.society, a.member_id, a.address).where(among(a.society, a.member_id))
         for society, member_id, text in await tx.execute(statement, values(member_keys)):
             addresses.setdefault((society, member_id), set()).add(text)
-    return _Rows(links, members, addresses)
+    return _Rows(links, members, addresses, await credentials_mail.letters_of(tx, mails))
 
 
 def _facts(ctx: Context, rows: _Rows, mail: ClaimedMail, now: int) -> Facts | Cancelled:
@@ -132,6 +136,9 @@ def _facts(ctx: Context, rows: _Rows, mail: ClaimedMail, now: int) -> Facts | Ca
             facts |= _link_facts(ctx, society, letter, row, person)
         except KeyRefused:
             return Cancelled("key-refused")
+    if mail.letter == credentials_mail.LETTER:
+        row = rows.letters.get((society.id, int(facts.get("temporary", 0))))
+        return credentials_mail.facts(ctx, society, mail, row, now)
     if mail.letter == "password-expiry":
         end = people.password_end(society, person.password_set_at if person is not None else None)
         if end is None or end != facts.get("expires_on"):

@@ -21,7 +21,7 @@ from mailbot.store.tables import address as address_table
 from mailbot.store.tables import budget, inbox, journey, lease, link, member, session
 from mailbot.store.tables import outbox as outbox_table
 
-from . import people, reissue
+from . import credentials_mail, people, reissue
 from .context import Context
 from .people import DAY_MS
 
@@ -39,6 +39,7 @@ async def due(ctx: Context, tx: AsyncConnection, now: int) -> int:
     if await _my_minute(tx, now):
         for society in ctx.settings.societies.values():
             queued += await _remind(ctx, tx, society, now)
+            queued += await credentials_mail.mail_due(ctx, tx, society, now)
         await purge(ctx, tx, now)
     return queued
 

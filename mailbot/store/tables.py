@@ -103,6 +103,13 @@ member = Table(
     Index("ix_member_password_set", "society", "password_set_at"),
     Index("ix_member_state", "society", "state"),
     Index("ix_member_left_on", "society", "left_on"),
+    Index(
+        "ix_member_credentials_due",
+        "society",
+        "created_at",
+        sqlite_where=text("state = 'invited' AND credentials_mailed_at IS NULL AND file_address_index IS NOT NULL"),
+        postgresql_where=text("state = 'invited' AND credentials_mailed_at IS NULL AND file_address_index IS NOT NULL"),
+    ),
 )
 
 temporary = Table(

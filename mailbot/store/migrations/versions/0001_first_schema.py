@@ -223,6 +223,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("society", "id", name=op.f("pk_member")),
     )
     with op.batch_alter_table("member", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_member_credentials_due",
+            ["society", "created_at"],
+            unique=False,
+            sqlite_where=sa.text(
+                "state = 'invited' AND credentials_mailed_at IS NULL AND file_address_index IS NOT NULL"
+            ),
+            postgresql_where=sa.text(
+                "state = 'invited' AND credentials_mailed_at IS NULL AND file_address_index IS NOT NULL"
+            ),
+        )
         batch_op.create_index("ix_member_file_address", ["society", "file_address_index"], unique=False)
         batch_op.create_index("ix_member_household", ["society", "household"], unique=False)
         batch_op.create_index("ix_member_kana", ["society", "kana_index"], unique=False)
@@ -602,6 +613,15 @@ def downgrade() -> None:
         batch_op.drop_index("ix_member_kana")
         batch_op.drop_index("ix_member_household")
         batch_op.drop_index("ix_member_file_address")
+        batch_op.drop_index(
+            "ix_member_credentials_due",
+            sqlite_where=sa.text(
+                "state = 'invited' AND credentials_mailed_at IS NULL AND file_address_index IS NOT NULL"
+            ),
+            postgresql_where=sa.text(
+                "state = 'invited' AND credentials_mailed_at IS NULL AND file_address_index IS NOT NULL"
+            ),
+        )
 
     op.drop_table("member")
     with op.batch_alter_table("link", schema=None) as batch_op:
