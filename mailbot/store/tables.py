@@ -58,7 +58,10 @@ society_state = Table(
     Column("society", String(31), primary_key=True),
     _time("paused_at"),
     Column("paused_reason", Text),
-    comment="Emergency stops: a paused society answers no mail and opens no form.",
+    _time("mails_held_at"),
+    Column("mails_held_reason", Text),
+    comment="Emergency stops: a paused society answers no mail and opens no form; where mails are held the courier "
+    "leaves them in the queue. The row without a name is for every society.",
 )
 
 member = Table(

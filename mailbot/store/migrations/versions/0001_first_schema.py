@@ -373,8 +373,10 @@ def upgrade() -> None:
         sa.Column("society", sa.String(length=31), nullable=False),
         sa.Column("paused_at", sa.BigInteger(), nullable=True),
         sa.Column("paused_reason", sa.Text(), nullable=True),
+        sa.Column("mails_held_at", sa.BigInteger(), nullable=True),
+        sa.Column("mails_held_reason", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("society", name=op.f("pk_society_state")),
-        comment="Emergency stops: a paused society answers no mail and opens no form.",
+        comment="Emergency stops: a paused society answers no mail and opens no form; where mails are held the courier leaves them in the queue. The row without a name is for every society.",
     )
     op.create_table(
         "address",
