@@ -60,8 +60,7 @@ society_state = Table(
     Column("paused_reason", Text),
     _time("mails_held_at"),
     Column("mails_held_reason", Text),
-    comment="Emergency stops: a paused society answers no mail and opens no form; where mails are held the courier "
-    "leaves them in the queue. The row without a name is for every society.",
+    comment="Emergency stops: of answers and forms, or of outgoing mails alone. Row '': every society.",
 )
 
 member = Table(
@@ -80,8 +79,8 @@ member = Table(
     Column("protected", Boolean, nullable=False, server_default=text("false")),
     Column("left_on", String(10), comment="ISO date in Japan"),
     Column("state", String(12), nullable=False, comment="invited | registered"),
-    Column("login_id", String(64), comment="as typed"),
-    Column("login_key", String(128), comment="folded: unique in the society"),
+    Column("login_id", String(320), comment="as typed"),
+    Column("login_key", String(320), comment="folded: unique in the society"),
     Column("password_hash", Text),
     _time("password_set_at"),
     Column("sealed_nickname", LargeBinary),
@@ -177,6 +176,7 @@ link = Table(
     Column("kid", Integer, nullable=False),
     Column("generation", Integer, nullable=False, server_default="0"),
     Column("format", String(16), comment="reissue: format of the temporary password"),
+    Column("asks", String(10), comment="reissue: birth-date where the mailbox alone is not enough"),
     Column("failures", Integer, nullable=False, server_default="0"),
     _time("created_at", nullable=False),
     _time("expires_at", nullable=False),

@@ -162,6 +162,12 @@ def upgrade() -> None:
         sa.Column("kid", sa.Integer(), nullable=False),
         sa.Column("generation", sa.Integer(), server_default="0", nullable=False),
         sa.Column("format", sa.String(length=16), nullable=True, comment="reissue: format of the temporary password"),
+        sa.Column(
+            "asks",
+            sa.String(length=10),
+            nullable=True,
+            comment="reissue: birth-date where the mailbox alone is not enough",
+        ),
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
@@ -193,8 +199,8 @@ def upgrade() -> None:
         sa.Column("protected", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
         sa.Column("left_on", sa.String(length=10), nullable=True, comment="ISO date in Japan"),
         sa.Column("state", sa.String(length=12), nullable=False, comment="invited | registered"),
-        sa.Column("login_id", sa.String(length=64), nullable=True, comment="as typed"),
-        sa.Column("login_key", sa.String(length=128), nullable=True, comment="folded: unique in the society"),
+        sa.Column("login_id", sa.String(length=320), nullable=True, comment="as typed"),
+        sa.Column("login_key", sa.String(length=320), nullable=True, comment="folded: unique in the society"),
         sa.Column("password_hash", sa.Text(), nullable=True),
         sa.Column("password_set_at", sa.BigInteger(), nullable=True),
         sa.Column("sealed_nickname", sa.LargeBinary(), nullable=True),
@@ -376,7 +382,7 @@ def upgrade() -> None:
         sa.Column("mails_held_at", sa.BigInteger(), nullable=True),
         sa.Column("mails_held_reason", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("society", name=op.f("pk_society_state")),
-        comment="Emergency stops: a paused society answers no mail and opens no form; where mails are held the courier leaves them in the queue. The row without a name is for every society.",
+        comment="Emergency stops: of answers and forms, or of outgoing mails alone. Row '': every society.",
     )
     op.create_table(
         "address",
