@@ -392,7 +392,7 @@ budget = Table(
     "budget",
     metadata,
     Column("society", String(31), nullable=False),
-    Column("scope", String(16), nullable=False, comment="address | domain | network | society | link | web | login"),
+    Column("scope", String(16), nullable=False, comment="address | domain | network | society | web | login | captcha"),
     Column("subject", String(320), nullable=False),
     _time("minute_at", nullable=False),
     Column("minute_count", Integer, nullable=False),
@@ -403,6 +403,17 @@ budget = Table(
     PrimaryKeyConstraint("society", "scope", "subject"),
     Index("ix_budget_day", "day_at"),
     comment="Counters of windows that began at …_at.",
+)
+
+captcha_used = Table(
+    "captcha_used",
+    metadata,
+    _society(),
+    _id(),
+    _time("expires_at", nullable=False),
+    PrimaryKeyConstraint("society", "id"),
+    Index("ix_captcha_used_expires", "expires_at"),
+    comment="Challenges that were answered, right or wrong: none counts twice.",
 )
 
 alarm = Table(

@@ -44,7 +44,7 @@ def upgrade() -> None:
             "scope",
             sa.String(length=16),
             nullable=False,
-            comment="address | domain | network | society | link | web | login",
+            comment="address | domain | network | society | web | login | captcha",
         ),
         sa.Column("subject", sa.String(length=320), nullable=False),
         sa.Column("minute_at", sa.BigInteger(), nullable=False),
@@ -58,6 +58,17 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("budget", schema=None) as batch_op:
         batch_op.create_index("ix_budget_day", ["day_at"], unique=False)
+
+    op.create_table(
+        "captcha_used",
+        sa.Column("society", sa.String(length=31), nullable=False),
+        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("society", "id", name=op.f("pk_captcha_used")),
+        comment="Challenges that were answered, right or wrong: none counts twice.",
+    )
+    with op.batch_alter_table("captcha_used", schema=None) as batch_op:
+        batch_op.create_index("ix_captcha_used_expires", ["expires_at"], unique=False)
 
     op.create_table(
         "help_request",
@@ -655,6 +666,10 @@ def downgrade() -> None:
         batch_op.drop_index("ix_help_request_address")
 
     op.drop_table("help_request")
+    with op.batch_alter_table("captcha_used", schema=None) as batch_op:
+        batch_op.drop_index("ix_captcha_used_expires")
+
+    op.drop_table("captcha_used")
     with op.batch_alter_table("budget", schema=None) as batch_op:
         batch_op.drop_index("ix_budget_day")
 
