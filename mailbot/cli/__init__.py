@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import typer
 
-from mailbot.cli import alarm, audit, check, common, database, demo, keys, member, queue, revoke, roster, serve, society
+from mailbot.cli import (
+    alarm,
+    audit,
+    check,
+    common,
+    database,
+    demo,
+    keys,
+    member,
+    purge,
+    queue,
+    revoke,
+    roster,
+    serve,
+    society,
+)
 
 
 def _main(config: common.Config = common.DEFAULT_CONFIG) -> None:
@@ -16,7 +31,7 @@ def build() -> typer.Typer:
     """The command with all its groups."""
     command = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
     command.callback()(_main)
-    for group in (serve, demo, check, database, keys, society, roster, member, queue, revoke, audit, alarm):
+    for group in (serve, demo, check, database, keys, society, roster, member, queue, revoke, purge, audit, alarm):
         group.register(command)
     return command
 

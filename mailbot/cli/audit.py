@@ -15,6 +15,9 @@ from mailbot.cli import common
 from mailbot.credentials import encode_id
 from mailbot.store.tables import audit as audit_table
 
+_IDS = ("batch", "letter", "mail")
+"""Facts that are ids."""
+
 
 def register(command: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="The record of staff and security events; its rows are chained.")
@@ -34,6 +37,13 @@ def verify() -> None:
     if broken is not None:
         raise common.fail(common.Failed(f"The chain breaks at row {broken}: that row or one before it was changed."))
     print("The chain is whole.")
+
+
+def _named(facts: str) -> str:
+    """The facts with ids as the other commands name them."""
+    known = json_module.loads(facts)
+    named = {name: encode_id(known[name]) for name in _IDS if isinstance(known.get(name), int)}
+    return json_module.dumps(known | named, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def export(
@@ -58,7 +68,7 @@ def export(
                     "event": row.event,
                     "society": row.society,
                     "member": encode_id(row.member_id) if row.member_id else "",
-                    "facts": row.facts,
+                    "facts": _named(row.facts),
                 }
                 for row in await tx.execute(statement)
             ]

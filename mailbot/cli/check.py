@@ -10,7 +10,9 @@ import typer
 
 from mailbot import app
 from mailbot.cli import common
+from mailbot.cli.queue import held_words
 from mailbot.config import ConfigError, Settings, split_endpoint
+from mailbot.registration import stops
 
 
 def register(command: typer.Typer) -> None:
@@ -49,6 +51,9 @@ async def _checks() -> AsyncIterator[tuple[str, bool, str]]:
     try:
         async with common.opened(settings) as (ctx, now):
             yield "database", True, f"{ctx.store.dialect}, schema up to date"
+            async with ctx.store.read() as tx:
+                held = held_words(await stops.held(tx))
+            yield "outgoing mail", not held, "; ".join(held) or "leaves as it comes"
             yield "keys", True, f"ring {ctx.ring.fingerprint()[:8]}, active key {ctx.ring.active(now).letter}"
         app.open_signers(settings)
         yield "DKIM key", True, f"selector {settings.site.dkim.selector}; `mailbot keys dkim` prints its DNS record"

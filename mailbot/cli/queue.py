@@ -10,11 +10,12 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from mailbot import audit
+from mailbot import app, audit
 from mailbot.cli import common
 from mailbot.credentials import decode_id, encode_id
 from mailbot.delivery import outbox
 from mailbot.delivery.policy import MailState
+from mailbot.registration import stops
 
 Mail = Annotated[str, typer.Argument(help="The mail's id, from `queue list`.")]
 Society = Annotated[str | None, typer.Option(help="Only this society.")]
@@ -22,37 +23,52 @@ Society = Annotated[str | None, typer.Option(help="Only this society.")]
 
 def register(command: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="The outgoing mails: what waits, what became of each.")
-    for function in (status, watch, show, retry, cancel, hold, release):
+    for function in (status, watch, show, retry, cancel, hold, release, pause, resume):
         group.command()(function)
     group.command("list")(list_)
     command.add_typer(group, name="queue")
 
 
-async def _status() -> list[dict[str, Any]]:
+def held_words(held: dict[str, tuple[int, str]]) -> list[str]:
+    """One sentence for each stop of outgoing mail."""
+    return [
+        f"mails of {society or 'every society'} wait since {common.moment(at)} ({reason})"
+        for society, (at, reason) in sorted(held.items())
+    ]
+
+
+async def _status() -> tuple[list[dict[str, Any]], list[str]]:
     async with common.opened() as (ctx, now), ctx.store.read() as tx:
-        return [
+        held = await stops.held(tx)
+        rows = [
             {
                 "society": row.society,
                 "lane": outbox.Lane(row.lane).name.lower(),
                 "state": row.state,
                 "mails": row.mails,
                 "oldest seconds": (now - row.oldest) // 1000,
+                "paused": row.state == MailState.QUEUED and not held.keys().isdisjoint({outbox.ALL, row.society}),
             }
             for row in await outbox.status(tx)
         ]
+        return rows, held_words(held)
 
 
 def status(json: common.Json = False) -> None:
-    """How many mails wait, by society, lane and state."""
-    common.show(common.run(_status()), json, empty="The queue is empty.")
+    """How many mails wait, by society, lane and state, and whether they may leave."""
+    rows, held = common.run(_status())
+    if not json:
+        for words in held:
+            print(f"PAUSED: {words}; `mailbot queue resume` lets them go.")
+    common.show(rows, json, empty="The queue is empty.")
 
 
 def watch(seconds: Annotated[int, typer.Option(min=1, help="Time between two looks.")] = 2) -> None:
     """The status, again and again, until Ctrl-C."""
 
     def table() -> Table:
-        rows = common.run(_status())
-        made = Table(*(rows[0] if rows else ["The queue is empty."]), box=None)
+        rows, held = common.run(_status())
+        made = Table(*(rows[0] if rows else ["The queue is empty."]), box=None, title="; ".join(held) or None)
         for row in rows:
             made.add_row(*map(str, row.values()))
         return made
@@ -172,3 +188,36 @@ def hold(mail: Mail) -> None:
 def release(mail: Mail) -> None:
     """Let a held mail go."""
     _change(mail, "release", outbox.release, "Released.", "That mail is not held.")
+
+
+def pause(
+    reason: Annotated[str, typer.Option(help="For colleagues; stands in the audit record.")],
+    society: Society = None,
+) -> None:
+    """Let no mail leave, of all societies or of one. Nothing is lost, and links and PINs go on ageing meanwhile."""
+
+    async def work() -> bool:
+        async with common.opened() as (ctx, now):
+            chosen = app.society_of(ctx.settings, society).id if society else outbox.ALL
+            return await stops.hold_mails(ctx, chosen, reason, common.actor(), now)
+
+    begun = common.run(work())
+    of, option = (society, f" --society {society}") if society else ("every society", "")
+    print(f"Mails of {of} wait {'now' if begun else 'already'}; `mailbot queue resume{option}` lets them go.")
+
+
+def resume(society: Society = None) -> None:
+    """Let mails leave again. A society that was paused alone is named alone."""
+
+    async def work() -> tuple[bool, list[str]]:
+        async with common.opened() as (ctx, now):
+            chosen = app.society_of(ctx.settings, society).id if society else outbox.ALL
+            done = await stops.release_mails(ctx, chosen, common.actor(), now)
+            async with ctx.store.read() as tx:
+                return done, held_words(await stops.held(tx))
+
+    done, still = common.run(work())
+    of = society or "every society"
+    print(f"Mails of {of} leave again." if done else f"Mails of {of} were not paused.")
+    for words in still:
+        print(f"Still PAUSED: {words}.")

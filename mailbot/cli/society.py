@@ -15,6 +15,8 @@ from mailbot.registration import stops
 
 Name = Annotated[str, typer.Argument(help="The society's id: the name of its file.")]
 
+PICTURES = (".svg", ".png", ".pdf")
+
 
 def register(command: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Societies: their rules in words, and their emergency stop.")
@@ -113,6 +115,8 @@ def qr(
         loaded = common.settings()
         return policy.qr_content(app.society_of(loaded, society), loaded.site, login=login)
 
+    if out is not None and out.suffix.lower() not in PICTURES:
+        raise typer.BadParameter(f"--out {out}: a QR code is written as {', '.join(PICTURES)}")
     try:
         content = common.run(work())
     except ValueError as error:

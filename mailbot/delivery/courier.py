@@ -288,7 +288,7 @@ class Courier:
                 if now >= self._resume_at:  # the first of those that were under way together
                     self._failures += 1
                     self._resume_at = now + min(LONGEST_PAUSE_MS, 500 << min(self._failures, 10))
-                    emit("relay.paused", reason="relay", seconds=(self._resume_at - now) // 1000, reply=str(status))
+                    emit("relay.paused", reason="relay", seconds=(self._resume_at - now) // 1000, error=str(status))
                 self._alarms["", "relay"] = f"the relay takes no mail: {words}"
             case Effect.SLOW_DOMAIN:
                 self._slow = {name: until for name, until in self._slow.items() if until > now}

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, case, func, literal_column, select, tuple_, update
+from sqlalchemy import bindparam, case, exists, func, literal_column, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.delivery import policy
@@ -50,6 +50,9 @@ __all__ = [
 
 UNCONFIRMED = "unconfirmed"
 """Reason of a row whose relay took the whole message and never answered: it may have arrived."""
+
+ALL = ""
+"""Row of `society_state` that stands for every society."""
 
 _ID_LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
 _LANES = tuple(Lane)
@@ -116,8 +119,11 @@ _CLAIM = (
                 _QUEUED,
                 outbox.c.next_attempt_at <= bindparam("now"),
                 outbox.c.society.not_in(
-                    select(society_state.c.society).where(society_state.c.paused_at.is_not(None)).scalar_subquery()
+                    select(society_state.c.society)
+                    .where(or_(society_state.c.paused_at.is_not(None), society_state.c.mails_held_at.is_not(None)))
+                    .scalar_subquery()
                 ),
+                ~exists().where(society_state.c.society == ALL, society_state.c.mails_held_at.is_not(None)),
             )
             .order_by(outbox.c.lane, outbox.c.next_attempt_at)
             .limit(bindparam("n"))
@@ -151,7 +157,8 @@ _CLAIM = (
 async def claim(tx: AsyncConnection, now: int, n: int) -> list[ClaimedMail]:
     """Leases up to `n` due mails, the most urgent lane first. No two claimers ever get the same row.
 
-    Mails past their end are among them, to be settled as `Expired`; mails of paused societies are not.
+    Mails past their end are among them, to be settled as `Expired`; mails of paused societies are not, nor mails that
+    staff hold back by society or all together.
     """
     limits = {
         "pin_until": now + policy.PIN_ATTEMPT_MS + policy.LEASE_SLACK_MS,

@@ -55,6 +55,38 @@ async def resume(ctx: Context, society: str, actor: str, now: int) -> bool:
     return True
 
 
+async def held(tx: AsyncConnection) -> dict[str, tuple[int, str]]:
+    """Societies whose outgoing mails wait -> (since when, why); the key `outbox.ALL` is every society."""
+    c = society_state.c
+    rows = await tx.execute(select(c.society, c.mails_held_at, c.mails_held_reason).where(c.mails_held_at.is_not(None)))
+    return {society: (at, reason or "") for society, at, reason in rows}
+
+
+async def hold_mails(ctx: Context, society: str, reason: str, actor: str, now: int) -> bool:
+    """No mail leaves until `release_mails`; answers are written and forms stay open, and a mail whose time runs out
+    meanwhile is not sent any more. `society`: one, or `outbox.ALL`. False when they were held already."""
+    async with ctx.store.begin() as tx:
+        if society in await held(tx):
+            return False
+        values = {"mails_held_at": now, "mails_held_reason": reason}
+        row = insert(tx)(society_state).values(society=society, **values)
+        await tx.execute(row.on_conflict_do_update(index_elements=["society"], set_=values))
+        await audit.record(tx, actor, "mails-held", society, None, {"reason": reason}, now)
+    return True
+
+
+async def release_mails(ctx: Context, society: str, actor: str, now: int) -> bool:
+    """Mails leave again. False when they were not held."""
+    async with ctx.store.begin() as tx:
+        if society not in await held(tx):
+            return False
+        freed = {"mails_held_at": None, "mails_held_reason": None}
+        await tx.execute(update(society_state).where(society_state.c.society == society).values(freed))
+        await audit.record(tx, actor, "mails-released", society, None, {}, now)
+    ctx.store.wake("outbox")
+    return True
+
+
 async def revoke_links(ctx: Context, society: str | None, since: int | None, actor: str, now: int) -> int:
     """Kills live links made at or after `since` (None: all) and ends the journeys begun; how many links."""
     alive = (link.c.spent_at.is_(None), link.c.revoked_at.is_(None), link.c.expires_at > now)

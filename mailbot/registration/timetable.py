@@ -6,10 +6,11 @@ Everything is set-based and bounded, so that no transaction holds the write lock
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
-from sqlalchemy import ColumnElement, String, Table, cast, delete, exists, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, String, Table, and_, cast, delete, exists, func, literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot import audit
@@ -18,7 +19,8 @@ from mailbot.delivery import outbox
 from mailbot.delivery.outbox import Lane, NewMail
 from mailbot.store.engine import insert
 from mailbot.store.tables import address as address_table
-from mailbot.store.tables import budget, inbox, journey, lease, link, member, session
+from mailbot.store.tables import audit as audit_table
+from mailbot.store.tables import budget, captcha_used, inbox, journey, lease, link, member, session
 from mailbot.store.tables import outbox as outbox_table
 
 from . import credentials_mail, people, reissue
@@ -44,17 +46,33 @@ async def due(ctx: Context, tx: AsyncConnection, now: int) -> int:
     return queued
 
 
-async def purge(ctx: Context, tx: AsyncConnection, now: int) -> int:
-    """Removes up to 500 rows of each table whose time of keeping is over; how many it removed."""
-    removed = 0
+async def purge(ctx: Context, tx: AsyncConnection, now: int, gone: Counter[str] | None = None) -> int:
+    """Removes up to 500 rows of each table whose time of keeping is over; how many. `gone` counts by table."""
+    removed: Counter[str] = Counter()
     for table, over in _over(ctx, now):
         key = tuple_(*table.primary_key.columns)
         some = select(*table.primary_key.columns).where(over).limit(CHUNK)
-        removed += (await tx.execute(delete(table).where(key.in_(some)))).rowcount
-    removed += await audit.purge(tx, now - ctx.settings.site.retention.audit_days * DAY_MS, CHUNK)
+        removed[table.name] += (await tx.execute(delete(table).where(key.in_(some)))).rowcount
+    removed["audit"] += await audit.purge(tx, _audit_end(ctx, now), CHUNK)
     for society in ctx.settings.societies.values():
-        removed += await _purge_left(tx, society, now)
-    return removed
+        removed["member"] += await _purge_left(tx, society, now)
+    if gone is not None:
+        gone.update(removed)
+    return removed.total()
+
+
+async def overdue(ctx: Context, tx: AsyncConnection, now: int) -> dict[str, int]:
+    """Table -> rows that `purge` would remove until its end; reads only."""
+    counts = {table.name: 0 for table, _ in _over(ctx, now)} | {"audit": 0, "member": 0}
+    over = [*_over(ctx, now), (audit_table, audit_table.c.at < _audit_end(ctx, now))]
+    over += [(member, left) for one in ctx.settings.societies.values() if (left := _left(one, now)) is not None]
+    for table, condition in over:
+        counts[table.name] += await tx.scalar(select(func.count()).select_from(table).where(condition)) or 0
+    return counts
+
+
+def _audit_end(ctx: Context, now: int) -> int:
+    return now - ctx.settings.site.retention.audit_days * DAY_MS
 
 
 def _over(ctx: Context, now: int) -> Iterator[tuple[Table, ColumnElement[bool]]]:
@@ -65,13 +83,22 @@ def _over(ctx: Context, now: int) -> Iterator[tuple[Table, ColumnElement[bool]]]
     yield journey, journey.c.expires_at < now - keep.sessions_days * DAY_MS
     yield link, link.c.expires_at < now - keep.links_days * DAY_MS
     yield budget, budget.c.day_at < now - 2 * DAY_MS
+    yield captcha_used, captcha_used.c.expires_at < now
+
+
+def _left(society: Society, now: int) -> ColumnElement[bool] | None:
+    """Members who left so long ago that they go; None where the society keeps them."""
+    if society.purge_left_days is None:
+        return None
+    last_day = people.today(now - society.purge_left_days * DAY_MS)
+    return and_(member.c.society == society.id, member.c.left_on < last_day)
 
 
 async def _purge_left(tx: AsyncConnection, society: Society, now: int) -> int:
-    if society.purge_left_days is None:
+    left = _left(society, now)
+    if left is None:
         return 0
-    last_day = people.today(now - society.purge_left_days * DAY_MS)
-    some = select(member.c.id).where(member.c.society == society.id, member.c.left_on < last_day).limit(CHUNK)
+    some = select(member.c.id).where(left).limit(CHUNK)
     gone = await tx.execute(delete(member).where(member.c.society == society.id, member.c.id.in_(some)))
     if gone.rowcount:
         await audit.record(tx, "system", "left-purged", society.id, None, {"count": gone.rowcount}, now)

@@ -87,6 +87,7 @@ def ops_app(ctx: Context, token: str, now: Callable[[], int]) -> Starlette:
             mails = await outbox.list_mails(tx, society=chosen["society"], state=chosen["state"], limit=100)
             raised = await alarms(tx)
             paused = await stops.paused(tx)
+            held = await stops.held(tx)
         at = now()
         late = [
             r
@@ -100,6 +101,7 @@ def ops_app(ctx: Context, token: str, now: Callable[[], int]) -> Starlette:
             mails=mails,
             alarms=raised,
             paused=sorted(paused),
+            held=sorted((society, *since) for society, since in held.items()),
             late=late,
             recent=recent,
             lane=lambda number: outbox.Lane(number).name.lower(),

@@ -255,6 +255,24 @@ async def test_a_paused_society_waits_alone(store: Store) -> None:
     assert [m.society for m in await claim(store)] == ["paused"]
 
 
+async def test_mails_are_held_by_society_and_all_together(store: Store) -> None:
+    await put(store, [mail(1, "held"), mail(2, "open"), mail(3, "open", Lane.PIN, deadline_at=NOW + HOUR)])
+    async with store.begin() as tx:
+        await tx.execute(insert(tx)(society_state), [{"society": outbox.ALL, "mails_held_at": NOW}])
+    assert await claim(store) == []
+    async with store.begin() as tx:
+        await tx.execute(society_state.update().values(mails_held_at=None))
+        await tx.execute(insert(tx)(society_state), [{"society": "held", "mails_held_at": NOW}])
+    late = await claim(store, NOW + HOUR)
+    assert [(m.society, m.lane, m.last_moment <= NOW + HOUR) for m in late] == [
+        ("open", Lane.PIN, True),
+        ("open", Lane.LINK, False),
+    ]
+    async with store.begin() as tx:
+        await tx.execute(society_state.update().values(mails_held_at=None))
+    assert [m.society for m in await claim(store)] == ["held"]
+
+
 async def test_staff_hold_release_cancel_and_retry(store: Store) -> None:
     (mail_id,) = await put(store, [mail(deadline_at=NOW + HOUR)])
     assert mail_id is not None

@@ -2,6 +2,7 @@
 
 from sqlalchemy import select
 
+from mailbot.delivery.outbox import ALL
 from mailbot.registration import login, members, stops
 from mailbot.registration.outcomes import Refused
 from mailbot.store.tables import audit, link, temporary
@@ -25,6 +26,21 @@ async def test_pausing_and_going_on(here: World) -> None:
         (ACTOR, "society-resumed", "yokokou"),
         (ACTOR, "society-paused", "yokokou"),
     ]
+
+
+async def test_holding_mails_and_letting_them_go(here: World) -> None:
+    assert await stops.hold_mails(here.ctx, ALL, "relay moves", ACTOR, NOW)
+    assert not await stops.hold_mails(here.ctx, ALL, "again", ACTOR, NOW)
+    assert await stops.hold_mails(here.ctx, "yokokou", "wrong letter", ACTOR, NOW + 1)
+    async with here.ctx.store.read() as tx:
+        assert await stops.held(tx) == {ALL: (NOW, "relay moves"), "yokokou": (NOW + 1, "wrong letter")}
+        assert await stops.paused(tx) == frozenset()
+    assert await stops.release_mails(here.ctx, ALL, ACTOR, NOW)
+    assert not await stops.release_mails(here.ctx, ALL, ACTOR, NOW)
+    async with here.ctx.store.read() as tx:
+        assert set(await stops.held(tx)) == {"yokokou"}
+    rows = await here.rows(select(audit.c.event, audit.c.society).order_by(audit.c.number))
+    assert rows == [("mails-held", ""), ("mails-held", "yokokou"), ("mails-released", "")]
 
 
 async def test_links_made_since_a_moment_are_revoked(here: World) -> None:

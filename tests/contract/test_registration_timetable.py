@@ -1,6 +1,7 @@
 """Reminders and the end of what need not be kept."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -144,8 +145,13 @@ async def test_a_purge_is_bounded(here: World) -> None:
     rows = [row for n in range(timetable.CHUNK + 10) for one, row in old_rows(1_000_000 + n) if one is budget]
     async with here.ctx.store.begin() as tx:
         await tx.execute(insert(budget), rows)
-        assert await timetable.purge(here.ctx, tx, NOW) == timetable.CHUNK
-        assert await timetable.purge(here.ctx, tx, NOW) == 10
+        before = await timetable.overdue(here.ctx, tx, NOW)
+        assert {name: count for name, count in before.items() if count} == {"budget": timetable.CHUNK + 10}
+        gone: Counter[str] = Counter()
+        assert await timetable.purge(here.ctx, tx, NOW, gone) == timetable.CHUNK
+        assert await timetable.purge(here.ctx, tx, NOW, gone) == 10
+        assert +gone == {"budget": timetable.CHUNK + 10}
+        assert not any((await timetable.overdue(here.ctx, tx, NOW)).values())
 
 
 async def test_who_left_long_ago_is_deleted_where_the_file_says_so(here: World) -> None:
@@ -161,6 +167,7 @@ async def test_who_left_long_ago_is_deleted_where_the_file_says_so(here: World) 
         await here.join("shochiku", left_on="2020-01-01"),
     ]
     async with here.ctx.store.begin() as tx:
+        assert (await timetable.overdue(here.ctx, tx, NOW))["member"] == 1
         assert await timetable.purge(here.ctx, tx, NOW) == 1
     assert {row.id for row in await here.rows(member.select())} == {one.id for one in kept}
     assert old.id not in {one.id for one in kept}
