@@ -4,7 +4,7 @@ that chosen passwords and login IDs must meet. Pure of any database: rows' value
 
 from .links import LinkPurpose, LinkState, decode_id, encode_id, mint, read, state
 from .passwords import ARGON2ID, MAX_BYTES, Passwords, PasswordTooLong
-from .ring import Key, KeyRefused, KeyRing, RingError, SealBroken, kids_of, sealed_kid
+from .ring import Key, KeyRefused, KeyRing, RingError, SealBroken, kid_of, kids_of, sealed_kid
 from .ringfile import load, save
 from .rules import (
     Code,
@@ -21,7 +21,7 @@ from .rules import (
     problems,
     sentence,
 )
-from .temporary import ALPHABETS, Format, login_id, password, pin, reading, same, screen_key
+from .temporary import ALPHABETS, Format, digits, login_id, password, pin, reading, same, screen_key
 
 __all__ = [
     "ALPHABETS",
@@ -45,8 +45,10 @@ __all__ = [
     "decode_id",
     "describe",
     "describe_login_id",
+    "digits",
     "encode_id",
     "fold",
+    "kid_of",
     "kids_of",
     "load",
     "login_id",

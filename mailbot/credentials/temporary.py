@@ -105,6 +105,12 @@ def same(given: str, expected: str, *, any_case: bool = False) -> bool:
     return hmac.compare_digest(left, right) and bool(right)
 
 
+def digits(given: str) -> str:
+    """The digits that were typed, full-width ones, blanks and hyphens forgiven; empty where anything else was."""
+    typed = _typed(given, False) if len(given) <= _MAX_TYPED else b""
+    return typed.decode("ascii") if typed.isdigit() else ""
+
+
 def _letters(seed: bytes, alphabet: str) -> Iterator[str]:
     """Letters of an endless HMAC stream, each equally likely: bytes past the last whole multiple are thrown away."""
     limit = 256 - 256 % len(alphabet)

@@ -39,13 +39,14 @@ async def count(tx: AsyncConnection, society: str, subject: str, limit: int, now
     return bool(counted <= limit)
 
 
-async def paused(tx: AsyncConnection, society: str, subject: str, limit: int, now: int) -> bool:
-    """Whether the subject pauses at this moment."""
+async def pause_end(tx: AsyncConnection, society: str, subject: str, limit: int, now: int) -> int | None:
+    """When the subject's pause is over; None when it does not pause."""
     statement = select(budget.c.hour_at, budget.c.hour_count).where(
         budget.c.society == society, budget.c.scope == SCOPE, budget.c.subject == subject
     )
     row = (await tx.execute(statement)).first()
-    return row is not None and row.hour_count > limit and row.hour_at <= now < row.hour_at + HOUR_MS
+    pauses = row is not None and row.hour_count > limit and row.hour_at <= now < row.hour_at + HOUR_MS
+    return int(row.hour_at + HOUR_MS) if row is not None and pauses else None
 
 
 async def forget(tx: AsyncConnection, society: str, subject: str) -> None:

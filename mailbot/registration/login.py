@@ -1,4 +1,4 @@
-"""Login and sessions.
+"""Login and sessions. Where the society mails PINs, the password alone opens none (`pin`).
 
 A wrong password pauses the login ID for the network it came from, and a network that tries many IDs pauses as a whole;
 nothing a stranger does locks a member out elsewhere. Every failure costs one hash and says the same.
@@ -6,7 +6,7 @@ nothing a stranger does locks a member out elsewhere. Every failure costs one ha
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,19 +18,18 @@ from mailbot.store.tables import member
 from mailbot.store.tables import session as session_table
 from mailbot.telemetry import emit
 
-from . import choices, guesses, limits, people, words
+from . import choices, guesses, limits, people, pin, words
 from .context import Context
 from .notices import MINUTE_MS, new_token, token_hash
-from .outcomes import LoggedIn, MemberView, Refused
+from .outcomes import LoggedIn, MemberView, PinAsked, Refused, Scope
 
-Scope = Literal["member", "expired-password"]
 NETWORK_SHARE = 10
 """A network may fail this many times as often as one login ID of it: many members sit behind one address."""
 
 
 async def log_in(
     ctx: Context, society: Society, login_id: str, password: str, network: str, now: int
-) -> LoggedIn | Refused:
+) -> LoggedIn | PinAsked | Refused:
     """One error text and one hash, whatever is wrong: unknown ID, wrong password, not registered yet, left, paused."""
     typed, labels = {"login_id": login_id, "password": password}, {"login_id": "login.id", "password": "login.password"}
     if (empty := choices.left_empty(society, typed, labels)) is not None:
@@ -60,23 +59,44 @@ async def log_in(
         right = False
     if not right or row is None:
         emit("login.refused", society=society.id, reason="wrong" if allowed else "paused")
-        return Refused.whole(words.WRONG_LOGIN)
+        return Refused.whole(words.wrong_login(society))
     fresh = await ctx.passwords.hash(password) if ctx.passwords.needs_rehash(row.password_hash) else None
     async with ctx.store.begin() as tx:
         await guesses.forgive_one(tx, society.id, everyone)
         await guesses.forget(tx, society.id, pair)
-        columns: dict[str, Any] = {"previous_login_at": member.c.last_login_at, "last_login_at": now}
-        if fresh is not None:
-            columns["password_hash"] = fresh
+        columns = {"password_hash": fresh or row.password_hash}
+        if society.login.pin is None:
+            columns |= _seen(now)
         unchanged = (member.c.society == society.id, member.c.id == row.id, member.c.password_hash == row.password_hash)
         taken = await tx.execute(update(member).where(*unchanged).values(columns))
         if taken.rowcount != 1:  # the password was changed while we looked at the old one
-            return Refused.whole(words.WRONG_LOGIN)
+            return Refused.whole(words.wrong_login(society))
         end = people.password_end(society, row.password_set_at)
         scope: Scope = "expired-password" if end is not None and now >= end else "member"
-        token = await open_session(ctx, tx, society, row.id, scope, now)
+        if society.login.pin is None:
+            token = await open_session(ctx, tx, society, row.id, scope, now)
+        else:
+            asked = await pin.ask(ctx, tx, society, row.id, scope, now)
+    if society.login.pin is not None:
+        ctx.store.wake("outbox")
+        return asked
     emit("login.done", society=society.id, reason=scope)
     return LoggedIn(token, scope)
+
+
+async def log_in_with_pin(
+    ctx: Context, society: Society, proof: str | None, typed: str, now: int
+) -> LoggedIn | Refused | None:
+    """The second half of a login: the mailed PIN, in the browser that gave the password. None: there is no first."""
+    async with ctx.store.begin() as tx:
+        passed = await pin.check(ctx, tx, society, proof, typed, now)
+        if not isinstance(passed, pin.Passed):
+            return passed
+        mine = (member.c.society == society.id, member.c.id == passed.member_id)
+        await tx.execute(update(member).where(*mine).values(_seen(now)))
+        token = await open_session(ctx, tx, society, passed.member_id, passed.scope, now)
+    emit("login.done", society=society.id, reason=passed.scope)
+    return LoggedIn(token, passed.scope)
 
 
 async def session(ctx: Context, society: Society, token: str, now: int) -> MemberView | None:
@@ -143,9 +163,14 @@ async def open_session(
 
 
 async def end_sessions(tx: AsyncConnection, society: Society, member_id: int) -> None:
-    """Ends all of a member's sessions."""
+    """Ends all of a member's sessions, and logins that wait for a PIN."""
     s = session_table.c
+    await pin.end_waiting(tx, society, member_id)
     await tx.execute(delete(session_table).where(s.society == society.id, s.member_id == member_id))
+
+
+def _seen(now: int) -> dict[str, Any]:
+    return {"previous_login_at": member.c.last_login_at, "last_login_at": now}
 
 
 async def _account(tx: AsyncConnection, society: Society, key: str) -> Any:

@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 from mailbot.credentials import LinkState
 
-FieldKind = Literal["text", "password", "email"]
+FieldKind = Literal["text", "digits", "password", "email", "date", "choices", "tick"]
+"""`date` is three fields, `<name>_year`, `<name>_month`, `<name>_day`; `choices` one tick box for each of the facts'
+`choices`, `<name>.<id>`; `tick` one tick box."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,10 @@ class StepPage:
     values: Mapping[str, str]
     facts: Mapping[str, Any]
     expires_at: int
+    waits: bool = False
+    """Nothing can be done here but open the mailed link."""
+    back: tuple[str, ...] = ()
+    """Earlier steps this page may lead back to."""
 
 
 class End(StrEnum):
@@ -73,6 +79,7 @@ class End(StrEnum):
     EXPIRED = "expired"
     UNKNOWN = "unknown"
     OTHER_BROWSER = "other-browser"
+    TOO_MANY_TRIES = "too-many-tries"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,8 @@ class JourneyEnd:
     login_id: str = ""
     waiting: PendingAddress | None = None
     already: bool = False
+    login_is_open: bool = True
+    """False while the completion mail is still on its way and the society waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +132,54 @@ class LinkView:
     expires_at: int = 0
 
 
+Scope = Literal["member", "expired-password"]
+"""What a session may do: everything, or nothing but set a new password."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoggedIn:
-    """`session_token` is the cookie's value. Scope `expired-password` leads only to changing it."""
+    """`session_token` is the cookie's value."""
 
     session_token: str = field(repr=False)
-    scope: Literal["member", "expired-password"]
+    scope: Scope
+
+
+@dataclass(frozen=True, slots=True)
+class PinAsked:
+    """The password was right; a PIN is on its way. `proof` is the value of the cookie that binds it to this browser."""
+
+    proof: str = field(repr=False)
+
+
+class PinState(StrEnum):
+    """Whether a mailed PIN opens the login."""
+
+    LIVE = "live"
+    DEAD = "dead"
+    """Tried too often: a new one is needed."""
+    EXPIRED = "expired"
+    PAUSED = "paused"
+    """The account: too many wrong tries in an hour."""
+    LOCKED = "locked"
+    """The account: far too many in a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class PinPage:
+    """A login that waits for its PIN. Times in ms."""
+
+    state: PinState
+    addresses: tuple[str, ...]
+    """Where it was mailed to, masked."""
+    digits: int
+    sent_at: int
+    until: int
+    """End of the PIN."""
+    paused_until: int | None
+    may_send: bool
+    """False when this login has had all its mails."""
+    again_at: int
+    """Before this moment asking again sends nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +187,7 @@ class MemberView:
     """Who a session belongs to."""
 
     member_id: int
-    scope: Literal["member", "expired-password"]
+    scope: Scope
     nickname: str
     """The login ID where the member has none."""
     login_id: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 
@@ -19,7 +20,7 @@ _BLANKS = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]+")
 _JAPAN = timedelta(hours=9)  # without summer time since 1951
 DAY_MS = 86_400_000
 MAX_TYPED = 1024
-MAX_LOGIN_KEY = 128
+MAX_LOGIN_KEY = 320
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,11 @@ def seal_person(ring: KeyRing, person: Person, society: str, member_id: int, now
 def open_person(ring: KeyRing, blob: bytes, society: str, member_id: int) -> Person:
     """Raises SealBroken."""
     return Person.load(ring.open(bytes(blob), place(society, "member", "sealed", member_id)))
+
+
+def dump_choices(chosen: Mapping[str, Mapping[str, bool]]) -> str:
+    """`member.choices`."""
+    return json.dumps({name: dict(of) for name, of in chosen.items()}, sort_keys=True)
 
 
 # --- blind indexes --------------------------------------------------------------------------------------------------
@@ -143,6 +149,12 @@ def file_address_index(ring: KeyRing, society: str, address_key: str) -> bytes:
 def today(now: int) -> str:
     """ISO date in Japan."""
     return (datetime.fromtimestamp(now / 1000, UTC) + _JAPAN).date().isoformat()
+
+
+def clock(at: int) -> str:
+    """The first full minute from `at` on, as a clock in Japan shows it: 15時42分."""
+    shown = datetime.fromtimestamp(-(-at // 60_000) * 60, UTC) + _JAPAN
+    return f"{shown.hour}時{shown.minute:02}分"
 
 
 def has_left(society: Society, left_on: str | None, now: int) -> bool:

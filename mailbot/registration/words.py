@@ -10,11 +10,6 @@ JUST_SENT = (
     "このメールアドレスには、先ほどご案内をお送りしました。"
     "メールが届かないときは、迷惑メールのフォルダをお確かめのうえ、しばらくたってからもう一度お試しください。"
 )
-WRONG_LOGIN = (
-    "ログインIDまたはパスワードが違います。もう一度入力してください。"
-    "利用登録がまだお済みでない方は、先に利用登録をしてください。"
-    "何度も違ったときは、30分ほどたってからお試しください。"
-)
 NOT_THE_OLD_ONE = (
     "いまのパスワードが違います。もう一度入力してください。何度も違ったときは、30分ほどたってからお試しください。"
 )
@@ -30,6 +25,16 @@ _ADDRESS = {
     AddressProblem.NO_BRACKETS: "をお確かめください。",
     AddressProblem.NOT_ASCII: "は、半角の英数字で入力してください。",
 }
+
+
+def wrong_login(society: Society) -> str:
+    """Whatever keeps a login closed: unknown, mistyped, not registered or not open yet, left, paused."""
+    waits = "登録のあと完了メールが届くまでは、ログインできません。" if society.login.opens == "completion-delivered" else ""
+    return (
+        "ログインIDまたはパスワードが違います。もう一度入力してください。"
+        f"利用登録がまだお済みでない方は、先に利用登録をしてください。{waits}"
+        "何度も違ったときは、30分ほどたってからお試しください。"
+    )
 
 
 def wrong_letter(society: Society) -> str:
