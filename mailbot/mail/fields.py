@@ -174,12 +174,18 @@ _CHARSETS: dict[str, Callable[[bytes], str]] = {
 }  # fmt: skip
 
 
+def is_charset(name: str) -> bool:
+    """Whether this is a charset that mails may name."""
+    return name.lower() in _CHARSETS
+
+
 def decode_charset(raw: bytes, charset: str) -> str:
     """`raw` in a charset as mail labels it; an unknown one is read as Latin-1. Never raises."""
     return _CHARSETS.get(charset.lower(), _codec("latin-1"))(raw)
 
 
-def _decode_unlabelled(raw: bytes) -> str:
+def decode_unlabelled(raw: bytes) -> str:
+    """`raw` in whichever charset of Japanese mail it fits. Never raises."""
     if b"\x1b" in raw:
         return _iso_2022_jp(raw)
     for charset in ("utf-8", "cp932"):
@@ -205,6 +211,11 @@ def _word_bytes(encoding: bytes, data: bytes) -> bytes:
 
 def readable(value: bytes, limit: int = 200) -> str:
     """An unstructured field for staff: encoded-words decoded, anything unprintable escaped, `limit` characters."""
+    return escaped(decoded(value, limit), limit)
+
+
+def decoded(value: bytes, limit: int = 200) -> str:
+    """An unstructured field with its encoded-words decoded; about `limit` characters, any there are."""
     raw = unfold(value)[: 20 * limit]
     parts: list[str] = []
     charset, pending, position = "", b"", 0
@@ -215,13 +226,13 @@ def readable(value: bytes, limit: int = 200) -> str:
             parts.append(decode_charset(pending, charset))
             pending = b""
         if word.start() != position:
-            parts.append(_decode_unlabelled(raw[position : word.start()]))
+            parts.append(decode_unlabelled(raw[position : word.start()]))
         charset, pending, position = name, pending + _word_bytes(word[2], word[3]), word.end()
     if pending:
         parts.append(decode_charset(pending, charset))
     if position < len(raw):
-        parts.append(_decode_unlabelled(raw[position:]))
-    return escaped("".join(parts), limit)
+        parts.append(decode_unlabelled(raw[position:]))
+    return "".join(parts)
 
 
 def escaped(text: str, limit: int = 200) -> str:
