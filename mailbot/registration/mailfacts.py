@@ -9,22 +9,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot import audit, credentials
 from mailbot.config import Society
 from mailbot.credentials import KeyRefused, LinkPurpose, LinkState
 from mailbot.delivery.outbox import Cancelled, ClaimedMail, MailState
+from mailbot.store.alarms import raise_alarm
 from mailbot.store.keys import among, values
 from mailbot.store.tables import address as address_table
-from mailbot.store.tables import link, member
+from mailbot.store.tables import link, member, pin_login
 
-from . import credentials_mail, people
+from . import credentials_mail, people, pin
 from .context import Context
 from .reissue import mailed_password
 
+UNDELIVERED = "completion-undelivered"
+"""The audit's event, and the alarm where a login waits for the mail."""
+
 _LINKS = select(link).where(among(link.c.society, link.c.id))
+_PIN_LOGINS = select(pin_login).where(among(pin_login.c.society, pin_login.c.id))
+_OPEN = among(member.c.society, member.c.id)
+_UNDELIVERED = (MailState.FAILED, MailState.EXPIRED)
 
 Facts = dict[str, str | int]
 Key = tuple[str, int]
@@ -53,6 +60,7 @@ _LETTERS = {
     "password-expiry": _Letter(nickname=True, to_registered=True),
     "mailed-link": _Letter(LinkPurpose.MAILED_LINK, "c", any_state=True),
     "confirm-by-mail": _Letter(LinkPurpose.MAILED_LINK, "c", any_state=True),
+    pin.LETTER: _Letter(nickname=True, to_registered=True),
     credentials_mail.LETTER: _Letter(any_state=True),
     "help-received": _Letter(),
 }
@@ -64,13 +72,14 @@ class _Rows:
     members: dict[Key, Any]
     addresses: dict[Key, set[str]]
     letters: dict[Key, Any]
+    pin_logins: dict[Key, Any]
 
 
 async def mail_facts(
     ctx: Context, tx: AsyncConnection, mails: Sequence[ClaimedMail], now: int
 ) -> list[Facts | Cancelled]:
     """The member facts of each mail's letter, in order; reads only, three statements for any number of
-    mails, and a fourth where credentials are among them."""
+    mails, and one more each where credentials or PINs are among them."""
     rows = await _read(tx, mails)
     return [_facts(ctx, rows, mail, now) for mail in mails]
 
@@ -78,20 +87,40 @@ async def mail_facts(
 async def mail_settled(
     ctx: Context, tx: AsyncConnection, settled: Sequence[tuple[ClaimedMail, MailState]], now: int
 ) -> None:
-    """Runs in the settling transaction. A completion mail that cannot be delivered is put before staff: the member is
-    registered, and waits for word."""
-    for mail, state in settled:
-        if mail.letter == "completion" and state in (MailState.FAILED, MailState.EXPIRED):
+    """Runs in the settling transaction. The completion mail opens the login where the society waits for it; one that
+    cannot be delivered is put before staff: the member is registered, and waits for word."""
+    societies = ctx.settings.societies
+    ended = [(mail, state) for mail, state in settled if mail.letter == "completion" and mail.member_id is not None]
+    waiting = [
+        (mail, state)
+        for mail, state in ended
+        if mail.society in societies and societies[mail.society].login.opens == "completion-delivered"
+    ]
+    taken = sorted({(m.society, m.member_id or 0) for m, state in waiting if state is MailState.DELIVERED})
+    if taken:
+        closed = (member.c.state == "registered", member.c.login_opens_at.is_(None))
+        await tx.execute(update(member).where(_OPEN, *closed).values(login_opens_at=now), values(taken))
+    for mail, state in waiting:
+        if state in _UNDELIVERED:
+            text = "A completion mail was not delivered, and its member's login waits for it; the audit record has both"
+            await raise_alarm(tx, mail.society, UNDELIVERED, text, now)
+    for mail, state in ended:
+        if state in _UNDELIVERED:
             facts: Facts = {"mail": mail.id, "state": state.value}
-            await audit.record(tx, "system", "completion-undelivered", mail.society, mail.member_id, facts, now)
+            await audit.record(tx, "system", UNDELIVERED, mail.society, mail.member_id, facts, now)
 
 
 async def _read(tx: AsyncConnection, mails: Sequence[ClaimedMail]) -> _Rows:
-    link_keys = sorted({(mail.society, mail.link_id) for mail in mails if mail.link_id is not None})
+    by_link = sorted({(m.society, m.link_id, m.letter == pin.LETTER) for m in mails if m.link_id is not None})
+    link_keys = [(society, row_id) for society, row_id, is_pin in by_link if not is_pin]
+    pin_keys = [(society, row_id) for society, row_id, is_pin in by_link if is_pin]
     member_keys = sorted({(mail.society, mail.member_id) for mail in mails if mail.member_id is not None})
     links: dict[Key, Any] = {}
     members: dict[Key, Any] = {}
     addresses: dict[Key, set[str]] = {}
+    pin_logins: dict[Key, Any] = {}
+    if pin_keys:
+        pin_logins = {(row.society, row.id): row for row in await tx.execute(_PIN_LOGINS, values(pin_keys))}
     if link_keys:
         for row in await tx.execute(_LINKS, values(link_keys)):
             links[row.society, row.id] = row
@@ -104,7 +133,7 @@ async def _read(tx: AsyncConnection, mails: Sequence[ClaimedMail]) -> _Rows:
         statement = select(a.society, a.member_id, a.address).where(among(a.society, a.member_id))
         for society, member_id, text in await tx.execute(statement, values(member_keys)):
             addresses.setdefault((society, member_id), set()).add(text)
-    return _Rows(links, members, addresses, await credentials_mail.letters_of(tx, mails))
+    return _Rows(links, members, addresses, await credentials_mail.letters_of(tx, mails), pin_logins)
 
 
 def _facts(ctx: Context, rows: _Rows, mail: ClaimedMail, now: int) -> Facts | Cancelled:
@@ -139,11 +168,26 @@ def _facts(ctx: Context, rows: _Rows, mail: ClaimedMail, now: int) -> Facts | Ca
     if mail.letter == credentials_mail.LETTER:
         row = rows.letters.get((society.id, int(facts.get("temporary", 0))))
         return credentials_mail.facts(ctx, society, mail, row, now)
+    if mail.letter == pin.LETTER:
+        return _pin_facts(ctx, rows.pin_logins.get((mail.society, mail.link_id or 0)), facts, now)
     if mail.letter == "password-expiry":
         end = people.password_end(society, person.password_set_at if person is not None else None)
         if end is None or end != facts.get("expires_on"):
             return Cancelled("not-due")  # changed since, or the society has no such rule any more
     return facts
+
+
+def _pin_facts(ctx: Context, row: Any, facts: Facts, now: int) -> Facts | Cancelled:
+    """The PIN in two groups of digits, while it can still be used."""
+    if row is None or row.ended_at is not None or row.generation != facts.get("generation"):
+        return Cancelled("pin-ended")
+    if now >= row.pin_expires_at or row.failures >= pin.TRIES:
+        return Cancelled("pin-dead")
+    code = pin.derive(ctx, row.society, row)
+    if code is None:
+        return Cancelled("key-refused")
+    half = (len(code) + 1) // 2
+    return {**facts, "pin": f"{code[:half]} {code[half:]}", "expires_at": row.pin_expires_at}
 
 
 def _link_facts(ctx: Context, society: Society, letter: _Letter, row: Any, person: Any) -> Facts:

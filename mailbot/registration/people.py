@@ -151,12 +151,6 @@ def today(now: int) -> str:
     return (datetime.fromtimestamp(now / 1000, UTC) + _JAPAN).date().isoformat()
 
 
-def clock(at: int) -> str:
-    """The first full minute from `at` on, as a clock in Japan shows it: 15時42分."""
-    shown = datetime.fromtimestamp(-(-at // 60_000) * 60, UTC) + _JAPAN
-    return f"{shown.hour}時{shown.minute:02}分"
-
-
 def has_left(society: Society, left_on: str | None, now: int) -> bool:
     """Whether login and letters are closed because the roster says the person left."""
     return society.left_closes_login and left_on is not None and left_on <= today(now)

@@ -25,7 +25,7 @@ from mailbot.store.tables import address as address_table
 from mailbot.store.tables import member, pin_login
 from mailbot.telemetry import emit
 
-from . import guesses, people
+from . import guesses, people, words
 from .context import Context
 from .notices import MINUTE_MS, new_token, token_hash
 from .outcomes import Complaint, PinAsked, PinPage, PinState, Refused, Scope
@@ -66,12 +66,12 @@ async def ask(
     )
     if (failures or 0) >= TRIES_IN_A_ROW:
         emit("login.pin", society=society.id, reason="locked")
-        return Refused.whole(_over(society, PinState.LOCKED, None))
+        return Refused.whole(_over(society, PinState.LOCKED, None, now))
     if (until := await _pause_end(tx, society, member_id, now)) is not None:
         emit("login.pin", society=society.id, reason="paused")
-        return Refused.whole(_over(society, PinState.PAUSED, until), 429)
-    if not await _may_mail(tx, society, member_id, now):
-        return Refused.whole(_too_many_mails(society), 429)
+        return Refused.whole(_over(society, PinState.PAUSED, until, now), 429)
+    if (again_at := await _next_mail_at(tx, society, member_id, now)) is not None:
+        return Refused.whole(_no_more_mails(society, again_at, now), 429)
     token, row_id, ends = new_token(), new_id(), now + society.login.pin.minutes * MINUTE_MS
     await tx.execute(
         insert(pin_login).values(
@@ -127,8 +127,8 @@ async def send_again(ctx: Context, society: Society, proof: str | None, now: int
             return True
         if live and now < row.sent_at + RESEND_MS:
             return True
-        if not await _may_mail(tx, society, row.member_id, now):
-            return Refused.whole(_too_many_mails(society), 429)
+        if (again_at := await _next_mail_at(tx, society, row.member_id, now)) is not None:
+            return Refused.whole(_no_more_mails(society, again_at, now), 429)
         columns: dict[str, Any] = {"sends": row.sends + 1, "sent_at": now}
         generation, ends = row.generation, row.pin_expires_at
         if not live:
@@ -160,7 +160,7 @@ async def check(
     until = await _pause_end(tx, society, row.member_id, now)
     state = _state(ctx, society, row, until, now)
     if state is not PinState.LIVE:
-        return Refused.whole(_over(society, state, until))
+        return Refused.whole(_over(society, state, until, now))
     given = credentials.digits(typed)
     if len(given) != row.digits:
         text = f"{label}は、メールでお送りした{row.digits}けたの数字です。" if typed.strip() else ""
@@ -277,11 +277,12 @@ async def _wrong(tx: AsyncConnection, society: Society, row: Any, now: int) -> R
         text = f"{TRIES_IN_A_ROW} wrong PINs in a row: somebody may know a password; the audit record names the member"
         await raise_alarm(tx, society.id, LOCKED, text, now)
         await audit.record(tx, "system", LOCKED, society.id, row.member_id, {}, now)
-        return Refused.whole(_over(society, PinState.LOCKED, None))
+        return Refused.whole(_over(society, PinState.LOCKED, None, now))
     if not goes_on:
-        return Refused.whole(_over(society, PinState.PAUSED, await _pause_end(tx, society, row.member_id, now)))
+        until = await _pause_end(tx, society, row.member_id, now)
+        return Refused.whole(_over(society, PinState.PAUSED, until, now))
     if tries >= TRIES:
-        return Refused.whole(_over(society, PinState.DEAD, None))
+        return Refused.whole(_over(society, PinState.DEAD, None, now))
     text = "が違います。メールの数字と見比べて、もう一度入力してください。"
     return Refused((Complaint("pin", f"{society.label('pin.code')}{text}あと{TRIES - tries}回まで入力できます。"),))
 
@@ -296,9 +297,10 @@ async def _mail(
     await outbox.put(tx, mails, now, ctx.host)
 
 
-async def _may_mail(tx: AsyncConnection, society: Society, member_id: int, now: int) -> bool:
+async def _next_mail_at(tx: AsyncConnection, society: Society, member_id: int, now: int) -> int | None:
+    """None = a mail may go out, and is counted; else when the next one may."""
     hit = Hit(society.id, "pin-mail", str(member_id), Limits(day=MAILS_A_DAY))
-    return (await ratelimit.hit(tx, [hit], now))[0]
+    return await ratelimit.wait_until(tx, [hit], now)
 
 
 async def _pause_end(tx: AsyncConnection, society: Society, member_id: int, now: int) -> int | None:
@@ -312,7 +314,7 @@ def _subject(member_id: int) -> str:
 # --- words ------------------------------------------------------------------------------------------------------------
 
 
-def _over(society: Society, state: PinState, paused_until: int | None) -> str:
+def _over(society: Society, state: PinState, paused_until: int | None, now: int) -> str:
     """Why no PIN is taken, and what to do."""
     label = society.label("pin.code")
     match state:
@@ -325,7 +327,7 @@ def _over(society: Society, state: PinState, paused_until: int | None) -> str:
             assert paused_until is not None
             return (
                 f"{label}が何度も違ったため、しばらくログインできません。"
-                f"{people.clock(paused_until)}を過ぎてから、もう一度ログインしてください。"
+                f"{words.clock(paused_until, now)}を過ぎてから、もう一度ログインしてください。"
                 "お急ぎの方は、パスワードの再発行をしてください。"
             )
         case PinState.DEAD:
@@ -334,8 +336,8 @@ def _over(society: Society, state: PinState, paused_until: int | None) -> str:
             return f"この{label}は、使える時間を過ぎました。新しい{label}を受け取ってください。"
 
 
-def _too_many_mails(society: Society) -> str:
+def _no_more_mails(society: Society, again_at: int, now: int) -> str:
     return (
-        f"きょうは、{society.label('pin.code')}のメールをこれ以上お送りできません。届いているメールをお確かめください。"
-        "届いていないときは、このページの下の「お困りのときは」へご連絡ください。"
+        f"{society.label('pin.code')}のメールを、短い間に何度もお送りしました。届いているメールをお確かめください。"
+        f"次にお送りできるのは、{words.clock(again_at, now)}からです。"
     )

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot import audit
 from mailbot.store.engine import insert
-from mailbot.store.tables import journey, link, session, society_state, temporary
+from mailbot.store.tables import journey, link, pin_login, session, society_state, temporary
 
 from .context import Context
 
@@ -100,7 +100,10 @@ async def revoke_links(ctx: Context, society: str | None, since: int | None, act
 
 
 async def revoke_sessions(ctx: Context, society: str | None, since: int | None, actor: str, now: int) -> int:
-    """Logs out everybody whose session began at or after `since` (None: all); how many sessions."""
+    """Logs out everybody whose session, or login still without its PIN, began at or after `since` (None: all); how many
+    sessions."""
+    waiting = _where(pin_login, society, pin_login.c.created_at, since)
+    await _chunked(ctx, pin_login, pin_login.c.id, waiting, lambda keys: delete(pin_login).where(keys))
     rows = _where(session, society, session.c.created_at, since)
     count = await _chunked(ctx, session, session.c.token_hash, rows, lambda keys: delete(session).where(keys))
     await _record(ctx, "sessions-revoked", society, since, count, actor, now)
