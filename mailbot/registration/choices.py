@@ -66,6 +66,12 @@ async def may_hear_taken(tx: AsyncConnection, society: Society, member_id: int, 
     return (await ratelimit.hit(tx, [hit], now))[0]
 
 
+async def count_taken(ctx: Context, society: Society, member_id: int, now: int) -> bool:
+    """`may_hear_taken` in a transaction of its own."""
+    async with ctx.store.begin() as tx:
+        return await may_hear_taken(tx, society, member_id, now)
+
+
 def password(
     society: Society, typed: str, again: str, fields: tuple[str, str], label: str, known: KnownFacts
 ) -> list[Complaint]:

@@ -8,7 +8,6 @@ The link is spent when the first of its members is done; who had passed the proo
 
 from __future__ import annotations
 
-import hmac
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -23,15 +22,16 @@ from mailbot.credentials import LinkPurpose, LinkState
 from mailbot.mail.address import stored
 from mailbot.store import new_id
 from mailbot.store.tables import journey as journey_table
-from mailbot.store.tables import link, member
+from mailbot.store.tables import link
 from mailbot.telemetry import emit
 
-from . import addresses, limits, people
+from . import limits, progress, words
 from .context import Context
 from .invite import LinkRequest, request_links
 from .notices import MINUTE_MS, new_token, token_hash
-from .outcomes import Begun, End, JourneyEnd, LinkView, Moved, Refused, StepPage
-from .steps import FormStep, JourneyState, Passed, form_step, proof_step
+from .outcomes import Begun, End, Field, JourneyEnd, LinkView, Moved, Refused, StepPage
+from .progress import UndoneError, proof_fits
+from .steps import FormStep, JourneyState, LinkedStep, ShownStep, WaitingStep, form_step, proof_step, step_named
 
 JOURNEY_MS = 60 * MINUTE_MS
 """What is left at least after the proof, however late the link was opened."""
@@ -39,18 +39,19 @@ JOURNEY_MS = 60 * MINUTE_MS
 _MAILED = (Start.BLANK_MAIL, Start.WEB_FORM)
 
 
-class _UndoneError(Exception):
-    """Rolls the transaction back and ends the journey."""
-
-    def __init__(self, end: JourneyEnd) -> None:
-        super().__init__(end.kind)
-        self.end = end
-
-
 async def peek_link(ctx: Context, society: Society, purpose: LinkPurpose, link_id: int, now: int) -> LinkView:
     """The state of a link whose MAC fitted; reads only."""
     async with ctx.store.read() as tx:
         return await _link(tx, society, purpose, link_id, now)
+
+
+def open_journeys(society: Society, start: Start, link_id: int | None) -> dict[str, Journey]:
+    """The journeys that may begin this way, by name: a mailed link opens those that start with a mail or the web form,
+    whichever it was."""
+    if link_id is None and start in _MAILED:
+        return {}
+    starts = _MAILED if link_id is not None else (start,)
+    return {name: one for name, one in society.journeys.items() if any(s in one.starts for s in starts)}
 
 
 async def first_page(
@@ -70,7 +71,9 @@ async def first_page(
         expires_at = view.expires_at
     step = proof_step(what.steps[0])
     assert step is not None  # held by steps.problems at start-up
-    return StepPage(None, name, step.name, 1, len(what.steps), step.fields(society), {}, {}, expires_at)
+    return StepPage(
+        None, name, step.name, 1, _shown(what.steps), step.fields(society, what), {}, {"journey": what}, expires_at
+    )
 
 
 async def begin(
@@ -83,7 +86,7 @@ async def begin(
     now: int,
     journey: str | None = None,
 ) -> Begun | Refused | LinkState:
-    """POST of the proof step. Form of `temporary-login`: login_id, password."""
+    """POST of the proof step; its form is that step's own."""
     chosen = _choose(society, start, link_id, journey)
     if chosen is None:
         return LinkState.UNKNOWN
@@ -97,45 +100,93 @@ async def begin(
             view = await _link(tx, society, LinkPurpose.REGISTRATION, link_id, now)
             if view.state is not LinkState.LIVE:
                 return view.state
-        proved = await step.prove(ctx, tx, society, what, form, network, now)
+        proved = await step.prove(ctx, tx, society, what, view.address, form, network, now)
         if not isinstance(proved, Refused):
-            answers = json.dumps(dict(proved.answers)).encode()
+            position = progress.next_place(what.steps, 0)
+            state = JourneyState(
+                journey_id,
+                name,
+                what,
+                what.steps,
+                position,
+                link_id,
+                view.address or proved.address,
+                proved.member_id,
+                proved.answers,
+                ctx.ring.active(now).kid,
+                0,
+                max(view.expires_at, now + JOURNEY_MS),
+            )
             await tx.execute(
                 insert(journey_table).values(
                     society=society.id,
                     id=journey_id,
                     name=name,
                     steps=json.dumps(what.steps),
-                    position=1,
+                    position=position,
                     link_id=link_id,
-                    address=view.address or proved.address,
+                    address=state.address,
                     member_id=proved.member_id,
                     proof_hash=token_hash(proof),
-                    sealed=ctx.ring.seal(answers, people.place(society.id, "journey", "sealed", journey_id), now),
+                    sealed=progress.sealed_answers(ctx, society, journey_id, proved.answers, now),
+                    kid=state.kid,
                     started_at=now,
-                    expires_at=max(view.expires_at, now + JOURNEY_MS),
+                    expires_at=state.expires_at,
                 )
             )
+            await progress.arrive(ctx, tx, society, state, now)
     if isinstance(proved, Refused):
         emit("journey.refused", society=society.id, reason=step.name)
         return proved
+    ctx.store.wake("outbox")
     emit("journey.begun", society=society.id, reason=name)
-    return Begun(journey_id, proof, what.steps[1])
+    return Begun(journey_id, proof, what.steps[position])
 
 
 async def page(ctx: Context, society: Society, journey_id: int, proof: str | None, now: int) -> StepPage | JourneyEnd:
     """The current step, or why there is none. After the end the DONE facts show until the journey expires."""
     async with ctx.store.read() as tx:
-        state = await _open(ctx, tx, society, journey_id, proof, now)
+        state = await progress.open_for(ctx, tx, society, journey_id, proof, now)
         if isinstance(state, JourneyEnd):
             return state
-        step = form_step(state.steps[state.position])
-        if step is None:  # the file dropped this step while the journey stood before it
-            return JourneyEnd(End.EXPIRED)
-        values, facts = await step.values(ctx, tx, society, state)
-    place, total = state.position + 1, len(state.steps)
+        return await page_of(ctx, tx, society, state)
+
+
+async def page_of(
+    ctx: Context, tx: AsyncConnection, society: Society, state: JourneyState, behind: int | None = None
+) -> StepPage | JourneyEnd:
+    """The page of the step at the journey's place; `behind`: the place of the form behind its mailed link instead."""
+    place = state.position if behind is None else behind
+    step = step_named(state.steps[place])
+    waits = behind is None and isinstance(step, WaitingStep)
+    fields: tuple[Field, ...] = ()
+    values: Mapping[str, str] = {}
+    facts: dict[str, Any] = {"journey": state.journey, "address": state.address}
+    if waits:
+        for name in reversed(state.steps[: state.position]):
+            before = step_named(name)
+            if not isinstance(before, ShownStep):
+                break
+            facts |= before.facts(ctx, society, state)
+    elif isinstance(step, FormStep):
+        fields = step.fields(society, state.journey)
+        values, more = await step.values(ctx, tx, society, state)
+        facts |= more
+    else:  # the file dropped this step while the journey stood before it
+        return JourneyEnd(End.EXPIRED)
+    assert step is not None
     return StepPage(
-        state.id, state.name, step.name, place, total, step.fields(society), values, facts, state.expires_at
+        state.id,
+        state.name,
+        step.name,
+        _shown(state.steps[: place + 1]),
+        _shown(state.steps),
+        fields,
+        values,
+        facts,
+        state.expires_at,
+        waits,
+        tuple(_back(state, state.position)) if behind is None else (),
     )
 
 
@@ -148,25 +199,26 @@ async def submit(
     form: Mapping[str, str],
     now: int,
 ) -> Moved | Refused | JourneyEnd:
-    """POST of a later step. Form of `credentials`: login_id, password, password_again, address, nickname."""
+    """POST of a later step; its form is that step's own."""
     async with ctx.store.read() as tx:
-        state = await _open(ctx, tx, society, journey_id, proof, now)
+        state = await progress.open_for(ctx, tx, society, journey_id, proof, now)
     if isinstance(state, JourneyEnd):
         return state
     current = state.steps[state.position]
     work = form_step(current)
+    if isinstance(work, LinkedStep) or step != current:  # what stands behind a mailed link is reached by the link only
+        return Moved(current)
     if work is None:
         return JourneyEnd(End.EXPIRED)
-    if step != current:
-        return Moved(current)
     passed = await work.check(ctx, society, state, form, now)
     if isinstance(passed, Refused):
         return passed
     try:
         async with ctx.store.begin() as tx:
-            await _take(ctx, tx, society, state, work, passed, now)
-    except _UndoneError as undone:
-        if undone.end.kind is End.UNKNOWN:  # the same form twice at once: the other one went through
+            await progress.advance(ctx, tx, society, state, work, passed, now)
+    except UndoneError as undone:
+        if isinstance(undone.end, JourneyEnd) and undone.end.kind is End.UNKNOWN:
+            # the same form twice at once: the other one went through
             return await _after(ctx, society, journey_id, proof, now)
         return undone.end
     except IntegrityError:
@@ -176,16 +228,79 @@ async def submit(
             raise
         return refused
     ctx.store.wake("outbox")
-    if state.position + 1 < len(state.steps):
-        return Moved(state.steps[state.position + 1])
+    target = progress.next_place(state.steps, state.position)
+    if target < len(state.steps):
+        return Moved(state.steps[target])
     emit("journey.done", society=society.id, reason=state.name)
     return Moved(None)
+
+
+async def go_back(
+    ctx: Context, society: Society, journey_id: int, proof: str | None, step: str, now: int
+) -> Moved | JourneyEnd:
+    """Leads back to an earlier step to change what was typed; mailed links of the journey die. Moved names the step the
+    journey stands at afterwards, which is the present one where `step` cannot be reached."""
+    async with ctx.store.begin() as tx:
+        state = await progress.open_for(ctx, tx, society, journey_id, proof, now)
+        if isinstance(state, JourneyEnd):
+            return state
+        if step not in _back(state, state.position):
+            return Moved(state.steps[state.position])
+        c = journey_table.c
+        moved = await tx.execute(
+            update(journey_table)
+            .where(c.society == society.id, c.id == state.id, c.position == state.position, c.done_at.is_(None))
+            .values(position=state.steps.index(step))
+        )
+        if moved.rowcount:
+            await progress.revoke_mailed(tx, society, state.id, now)
+    return Moved(step)
+
+
+async def send_again(
+    ctx: Context, society: Society, journey_id: int, proof: str | None, now: int
+) -> Moved | Refused | JourneyEnd:
+    """The mail of the waiting step once more, within the address's budget."""
+    async with ctx.store.begin() as tx:
+        state = await progress.open_for(ctx, tx, society, journey_id, proof, now)
+        if isinstance(state, JourneyEnd):
+            return state
+        current = state.steps[state.position]
+        step = step_named(current)
+        if not isinstance(step, WaitingStep):
+            return Moved(current)
+        hit = limits.address(ctx.settings.site, society, stored(state.address))
+        if not all(await ratelimit.hit(tx, [hit], now)):
+            return Refused.whole(words.JUST_SENT, 429)
+        await progress.mail_again(ctx, tx, society, state, step, now)
+    ctx.store.wake("outbox")
+    return Moved(current)
+
+
+def _shown(steps: tuple[str, ...]) -> int:
+    """How many pages these steps have."""
+    return sum(not isinstance(step_named(name), ShownStep) for name in steps)
+
+
+def _back(state: JourneyState, place: int) -> list[str]:
+    """Earlier steps that may be changed from the page at `place`: the run of editable ones right before it."""
+    step = step_named(state.steps[place])
+    if not (isinstance(step, FormStep | WaitingStep) and step.leads_back):
+        return []
+    found = []
+    for name in reversed(state.steps[:place]):
+        before = step_named(name)
+        if isinstance(before, FormStep) and before.editable:
+            found.append(name)
+        elif not (isinstance(before, FormStep) and before.leads_back):
+            break
+    return found
 
 
 async def invite_family(ctx: Context, society: Society, journey_id: int, proof: str | None, now: int) -> bool:
     """Mails a fresh link to the address of a finished journey; False when it is not finished or over budget."""
     async with ctx.store.begin() as tx:
-        row = await _row(tx, society, journey_id)
+        row = await progress.find(tx, society, journey_id)
         if row is None or row.done_at is None or not proof_fits(row.proof_hash, proof) or now >= row.expires_at:
             return False
         address = stored(row.address)
@@ -197,12 +312,9 @@ async def invite_family(ctx: Context, society: Society, journey_id: int, proof: 
 
 
 def _choose(society: Society, start: Start, link_id: int | None, name: str | None) -> tuple[str, Journey] | None:
-    """The journey to begin: a mailed link opens those that start with a mail or the web form, whichever it was."""
-    starts = _MAILED if link_id is not None else (start,)
-    if link_id is None and start in _MAILED:
-        return None
-    for key, journey in society.journeys.items():
-        if (name is None or key == name) and any(one in journey.starts for one in starts):
+    """The journey to begin: the one named, or the file's first."""
+    for key, journey in open_journeys(society, start, link_id).items():
+        if name in (None, "", key):
             return key, journey
     return None
 
@@ -219,95 +331,7 @@ async def _link(tx: AsyncConnection, society: Society, purpose: LinkPurpose, lin
     return LinkView(state, row.address, row.expires_at) if state is LinkState.LIVE else LinkView(state)
 
 
-async def _row(tx: AsyncConnection, society: Society, journey_id: int) -> Any:
-    c = journey_table.c
-    statement = (
-        select(journey_table, member.c.state.label("member_state"), member.c.login_id, member.c.sealed_nickname)
-        .outerjoin(member, (member.c.society == c.society) & (member.c.id == c.member_id))
-        .where(c.society == society.id, c.id == journey_id)
-    )
-    return (await tx.execute(statement)).first()
-
-
-def proof_fits(proof_hash: bytes | None, proof: str | None) -> bool:
-    """Whether a cookie is the one whose hash a row holds."""
-    return proof is not None and proof_hash is not None and hmac.compare_digest(bytes(proof_hash), token_hash(proof))
-
-
-async def _open(
-    ctx: Context, tx: AsyncConnection, society: Society, journey_id: int, proof: str | None, now: int
-) -> JourneyState | JourneyEnd:
-    """The journey, if this browser may go on with it."""
-    row = await _row(tx, society, journey_id)
-    if row is None:
-        return JourneyEnd(End.UNKNOWN)
-    if not proof_fits(row.proof_hash, proof):
-        return JourneyEnd(End.OTHER_BROWSER)
-    if now >= row.expires_at or row.member_state is None:
-        return JourneyEnd(End.EXPIRED)
-    if row.done_at is not None:
-        place = (society.id, "member", "sealed_nickname", row.member_id)
-        nickname = people.open_text(ctx.ring, row.sealed_nickname, *place)
-        waiting = await addresses.pending(tx, society, row.member_id, now)
-        return JourneyEnd(End.DONE, nickname, row.login_id or "", waiting[0] if waiting else None)
-    if row.member_state == "registered":
-        return JourneyEnd(End.DONE, already=True)
-    answers = ctx.ring.open(bytes(row.sealed), people.place(society.id, "journey", "sealed", row.id))
-    return JourneyState(
-        row.id,
-        row.name,
-        tuple(json.loads(row.steps)),
-        row.position,
-        row.link_id,
-        row.address,
-        row.member_id,
-        json.loads(answers),
-        row.expires_at,
-        row.done_at,
-    )
-
-
-async def _take(
-    ctx: Context,
-    tx: AsyncConnection,
-    society: Society,
-    state: JourneyState,
-    step: FormStep,
-    passed: Passed,
-    now: int,
-) -> None:
-    """Moves the journey one step on, with all the step leaves behind. Raises _UndoneError."""
-    last = state.position + 1 == len(state.steps)
-    c = journey_table.c
-    moved = await tx.execute(
-        update(journey_table)
-        .where(
-            c.society == society.id,
-            c.id == state.id,
-            c.position == state.position,
-            c.done_at.is_(None),
-            c.expires_at > now,  # an emergency stop ends journeys by ending their time
-        )
-        .values({"done_at": now} if last else {"position": state.position + 1})
-    )
-    if moved.rowcount != 1:
-        raise _UndoneError(JourneyEnd(End.UNKNOWN))
-    if last:
-        # before the link, as everywhere: the address's budget row is the lock for its links
-        await ratelimit.refund(tx, society.id, "address", stored(state.address).key)
-    if last and state.link_id is not None:
-        # no matter if another member of the household was first: the proof was passed while the link was live
-        await tx.execute(
-            update(link)
-            .where(link.c.society == society.id, link.c.id == state.link_id, link.c.spent_at.is_(None))
-            .values(spent_at=now)
-        )
-    end = await step.leave(ctx, tx, society, state, passed, now)
-    if end is not None:
-        raise _UndoneError(end)
-
-
 async def _after(ctx: Context, society: Society, journey_id: int, proof: str | None, now: int) -> Moved | JourneyEnd:
     async with ctx.store.read() as tx:
-        state = await _open(ctx, tx, society, journey_id, proof, now)
+        state = await progress.open_for(ctx, tx, society, journey_id, proof, now)
     return state if isinstance(state, JourneyEnd) else Moved(state.steps[state.position])

@@ -232,7 +232,11 @@ class Updated:
 
 @dataclass(frozen=True, slots=True)
 class ReissuePage:
-    """`asks_temporary`: login ID and mailed temporary password first, then the new password; else straight to it."""
+    """`asks`: what must be typed before the new password, None where the mailbox is enough."""
 
-    asks_temporary: bool
+    asks: Literal["temporary-login", "birth-date"] | None
     expires_at: int
+    login_id: str = ""
+    """The member's login ID, where this browser may be told."""
+    proved: bool = False
+    """This browser passed what the link asks."""

@@ -75,8 +75,8 @@ async def update(
     found += plan.complaints
     if found:
         return Refused(tuple(found))
-    if is_taken and not await _may_hear_taken(ctx, society, member_id, now):
-        return Refused.whole(words.TOO_OFTEN, 429)
+    if is_taken and not await choices.count_taken(ctx, society, member_id, now):
+        return Refused.whole(words.ENOUGH_TODAY, 429)
     if new_id or plan.changes:
         typed = choices.text_of(form, "password")
         if not typed:
@@ -89,7 +89,7 @@ async def update(
     if is_taken:
         return Refused((choices.taken("login_id", id_label),))
     columns: dict[str, Any] = {
-        "choices": json.dumps(_choices(society, form), sort_keys=True),
+        "choices": people.dump_choices(_choices(society, form)),
         "sealed_nickname": people.seal_text(
             ctx.ring, nickname, society.id, "member", "sealed_nickname", member_id, now
         ),
@@ -100,8 +100,8 @@ async def update(
         async with ctx.store.begin() as tx:
             hits = [limits.address(ctx.settings.site, society, typed) for _, typed in plan.prove]
             ledger = await ratelimit.Ledger.lock(tx, [hit.key for hit in hits], now)
-            if ledger.allow(hits) is not None:
-                return Refused.whole(words.JUST_SENT, 429)
+            if (over := ledger.allow(hits)) is not None:
+                return Refused.whole(words.just_sent(ledger.again_at(over), now), 429)
             await ledger.save(tx)
             await tx.execute(
                 sql_update(member).where(member.c.society == society.id, member.c.id == member_id).values(columns)
@@ -197,8 +197,3 @@ def _choices(society: Society, form: Mapping[str, str]) -> dict[str, dict[str, b
         "wanted": {one.id: f"wanted.{one.id}" in form for one in society.profile.wanted},
         "disclosure": {one.id: form.get(f"disclosure.{one.id}") == "yes" for one in society.profile.disclosure},
     }
-
-
-async def _may_hear_taken(ctx: Context, society: Society, member_id: int, now: int) -> bool:
-    async with ctx.store.begin() as tx:
-        return await choices.may_hear_taken(tx, society, member_id, now)

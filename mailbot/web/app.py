@@ -16,6 +16,7 @@ from starlette.routing import Route
 from mailbot.registration.context import Context
 from mailbot.web import account, entry, journey, landing, reissue
 from mailbot.web.assets import Assets
+from mailbot.web.captcha import Captcha
 from mailbot.web.cookies import Cookies
 from mailbot.web.door import Door
 from mailbot.web.endpoint import Handler, page
@@ -38,11 +39,13 @@ def member_app(ctx: Context, folders: Sequence[Path], clock: Callable[[], int] =
     https = site.site.web_url.startswith("https://")
     assets = Assets(societies.values())
     pages = Pages(societies, folders, assets)
+    marks = Marks(ctx.ring)
     web = Web(
         ctx=ctx,
         pages=pages,
         cookies=Cookies(https),
-        marks=Marks(ctx.ring),
+        marks=marks,
+        captcha=Captcha(ctx.ring, marks, assets.proof),
         clients=Clients(site.web.trusted_proxies),
         guesses=Guesses(site.budgets.link_failures_per_10_minutes),
         origins=origins(site),
@@ -107,7 +110,10 @@ def _routes(web: Web) -> list[Route]:
         arrival("r"),
         arrival("p"),
         arrival("a"),
+        arrival("c"),
         route("/open/{link}", landing.show, landing.submit),
+        Route("/{society}/captcha/{ticket}/picture.png", page(web, web.captcha.picture, pausable=False)),
+        Route("/{society}/captcha/{ticket}/voice.wav", page(web, web.captcha.speech, pausable=False)),
         route("/direct", journey.direct, journey.begin_direct),
         route("/j/{journey}", journey.show, journey.submit),
         route("/j/{journey}/done", journey.done, journey.invite_family),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from starlette.exceptions import HTTPException
@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from mailbot.config import HelpCase, Start
 from mailbot.credentials import decode_id, encode_id
-from mailbot.registration import journeys
-from mailbot.registration.outcomes import Begun, Complaint, End, JourneyEnd, Moved, Refused, StepPage
+from mailbot.registration import journeys, mailed
+from mailbot.registration.outcomes import Begun, Complaint, End, Field, JourneyEnd, Moved, Refused, StepPage
 from mailbot.web.cookies import journey_name
 from mailbot.web.tickets import Ticket, hand_out
 from mailbot.web.visit import Visit
@@ -28,8 +28,7 @@ MAILED = Start.BLANK_MAIL
 
 async def first(visit: Visit, ticket: Ticket) -> Response:
     """GET behind a registration link."""
-    step = await journeys.first_page(visit.ctx, visit.society, MAILED, ticket.link_id, visit.now)
-    return _step(visit, step) if isinstance(step, StepPage) else await _link_is_dead(visit, ticket)
+    return await _first(visit, MAILED, ticket)
 
 
 async def begin(visit: Visit, ticket: Ticket) -> Response:
@@ -38,34 +37,54 @@ async def begin(visit: Visit, ticket: Ticket) -> Response:
 
 
 async def direct(visit: Visit) -> Response:
-    """GET of the journey that needs no mail first."""
-    step = await journeys.first_page(visit.ctx, visit.society, Start.PAGE, None, visit.now)
-    if not isinstance(step, StepPage):
-        raise HTTPException(404)
-    return _step(visit, step)
+    """GET of a journey that needs no mail first."""
+    return await _first(visit, Start.PAGE, None)
 
 
 async def begin_direct(visit: Visit) -> Response:
     return await _begin(visit, Start.PAGE, None)
 
 
+async def _first(visit: Visit, start: Start, ticket: Ticket | None) -> Response:
+    """Where several journeys begin this way, the page asks first which letter the person holds."""
+    link_id = ticket.link_id if ticket else None
+    name = visit.request.query_params.get("journey")
+    step = await journeys.first_page(visit.ctx, visit.society, start, link_id, visit.now, name)
+    if isinstance(step, StepPage):
+        open_now = journeys.open_journeys(visit.society, start, link_id)
+        if name is None and len(open_now) > 1:
+            return visit.page("choose.html", case=HelpCase.PAPER_LOST, journeys=open_now, expires_at=step.expires_at)
+        return _step(visit, step)
+    if ticket is None or name is not None:
+        raise HTTPException(404)
+    return await _link_is_dead(visit, ticket)
+
+
 async def _begin(visit: Visit, start: Start, ticket: Ticket | None) -> Response:
     link_id = ticket.link_id if ticket else None
-    result = await journeys.begin(visit.ctx, visit.society, start, link_id, visit.form, visit.network, visit.now)
+    name = visit.form.get("journey")
+    result = await journeys.begin(visit.ctx, visit.society, start, link_id, visit.form, visit.network, visit.now, name)
     if isinstance(result, Begun):
-        name = encode_id(result.journey_id)
-        hours = -(-visit.society.links.registration_minutes // 60) + 1
-        visit.set_cookie(journey_name(name), result.proof, hours * HOUR_S)
+        public = bind(visit, result)
         if ticket is not None:
-            hand_out(visit, replace(ticket, result=name))
-        return visit.go(f"j/{name}")
+            hand_out(visit, replace(ticket, result=public))
+        return visit.go(f"j/{public}")
     if isinstance(result, Refused):
-        step = await journeys.first_page(visit.ctx, visit.society, start, link_id, visit.now)
+        step = await journeys.first_page(visit.ctx, visit.society, start, link_id, visit.now, name)
         if isinstance(step, StepPage):
             return _step(visit, step, refused=result)
     if ticket is None:
         raise HTTPException(404)
     return await _link_is_dead(visit, ticket)
+
+
+def bind(visit: Visit, begun: Begun) -> str:
+    """Gives the browser the cookie of its journey; the journey's public name."""
+    name = encode_id(begun.journey_id)
+    links = visit.society.links
+    hours = -(-max(links.registration_minutes, links.journey_minutes) // 60) + 1
+    visit.set_cookie(journey_name(name), begun.proof, hours * HOUR_S)
+    return name
 
 
 async def _link_is_dead(visit: Visit, ticket: Ticket) -> Response:
@@ -79,6 +98,31 @@ async def _link_is_dead(visit: Visit, ticket: Ticket) -> Response:
         if known.kind is End.DONE:
             return visit.go(f"j/{ticket.result}/done?again=1")
     return visit.failure("link")
+
+
+# --- behind the mailed link of a journey ------------------------------------------------------------------------------
+
+
+async def go_on(visit: Visit, ticket: Ticket) -> Response:
+    """GET: the form that carries the journey to this browser."""
+    step = await mailed.first_page(visit.ctx, visit.society, ticket.link_id, visit.now)
+    if isinstance(step, StepPage):
+        return _step(visit, step)
+    return _end(visit, step) if isinstance(step, JourneyEnd) else await _link_is_dead(visit, ticket)
+
+
+async def carry_on(visit: Visit, ticket: Ticket) -> Response:
+    """POST of that form."""
+    result = await mailed.submit(visit.ctx, visit.society, ticket.link_id, visit.form, visit.now)
+    if isinstance(result, Begun):
+        public = bind(visit, result)
+        hand_out(visit, replace(ticket, result=public))
+        return visit.go(f"j/{public}" if result.next else f"j/{public}/done")
+    if isinstance(result, Refused):
+        step = await mailed.first_page(visit.ctx, visit.society, ticket.link_id, visit.now)
+        if isinstance(step, StepPage):
+            return _step(visit, step, refused=result)
+    return _end(visit, result) if isinstance(result, JourneyEnd) else await _link_is_dead(visit, ticket)
 
 
 # --- the steps after it -----------------------------------------------------------------------------------------------
@@ -101,6 +145,11 @@ async def show(visit: Visit) -> Response:
 async def submit(visit: Visit) -> Response:
     name, journey_id, proof = _named(visit)
     step = visit.form.get("step", "")
+    if "back" in visit.form:
+        moved = await journeys.go_back(visit.ctx, visit.society, journey_id, proof, visit.form["back"], visit.now)
+        return _end(visit, moved) if isinstance(moved, JourneyEnd) else visit.go(f"j/{name}")
+    if "again" in visit.form:
+        return await _send_again(visit, name, journey_id, proof)
     if "show" in visit.form:
         current = await journeys.page(visit.ctx, visit.society, journey_id, proof, visit.now)
         if isinstance(current, JourneyEnd):
@@ -111,6 +160,16 @@ async def submit(visit: Visit) -> Response:
         return visit.go(f"j/{name}" if result.next is not None else f"j/{name}/done")
     if isinstance(result, JourneyEnd):
         return _end(visit, result)
+    current = await journeys.page(visit.ctx, visit.society, journey_id, proof, visit.now)
+    return _step(visit, current, refused=result) if isinstance(current, StepPage) else _end(visit, current)
+
+
+async def _send_again(visit: Visit, name: str, journey_id: int, proof: str | None) -> Response:
+    result = await journeys.send_again(visit.ctx, visit.society, journey_id, proof, visit.now)
+    if isinstance(result, JourneyEnd):
+        return _end(visit, result)
+    if isinstance(result, Moved):
+        return visit.go(f"j/{name}?sent=again")
     current = await journeys.page(visit.ctx, visit.society, journey_id, proof, visit.now)
     return _step(visit, current, refused=result) if isinstance(current, StepPage) else _end(visit, current)
 
@@ -145,15 +204,16 @@ def _end(visit: Visit, end: JourneyEnd) -> Response:
         return visit.go(f"j/{visit.request.path_params['journey']}/done?again=1")
     if end.kind is End.OTHER_BROWSER:
         return visit.failure("no-cookies")
-    return visit.failure("link")
+    return visit.failure("tries" if end.kind is End.TOO_MANY_TRIES else "link")
 
 
 def _step(visit: Visit, step: StepPage, *, refused: Refused | None = None, shown: bool = False) -> Response:
     complaints: Sequence[Complaint] = refused.complaints if refused else ()
     typed = dict(step.values)
     if refused or shown:
-        secret = set() if shown else {field.name for field in step.fields if field.kind == "password"}
-        typed |= {f.name: visit.form[f.name] for f in step.fields if f.name in visit.form and f.name not in secret}
+        typed = _typed(visit.form, step.fields, with_passwords=shown) | {
+            name: text for name, text in typed.items() if not any(f.name == name for f in step.fields)
+        }
     return visit.page(
         f"steps/{step.step}.html",
         status=refused.status if refused else 200,
@@ -162,4 +222,19 @@ def _step(visit: Visit, step: StepPage, *, refused: Refused | None = None, shown
         values=typed,
         step=step,
         shown=shown,
+        again=visit.request.query_params.get("sent") == "again",
     )
+
+
+def _typed(form: Mapping[str, str], fields: Sequence[Field], *, with_passwords: bool) -> dict[str, str]:
+    """What was typed into a step's fields, to be shown again; of choices and ticks those that were ticked."""
+    typed: dict[str, str] = {}
+    for field in fields:
+        if field.kind == "date":
+            names = [f"{field.name}_{part}" for part in ("year", "month", "day")]
+        elif field.kind == "choices":
+            names = [name for name in form if name.startswith(f"{field.name}.")]
+        else:
+            names = [field.name] if with_passwords or field.kind != "password" else []
+        typed |= {name: form[name] for name in names if name in form}
+    return typed

@@ -17,7 +17,7 @@ from mailbot.web.visit import Visit
 
 
 def arrive(letter: str) -> Handler:
-    """GET of /r/…, /p/… or /a/…: works any number of times and in any browser until the link is used or expired."""
+    """GET of /r/…, /p/…, /a/… or /c/…: works any number of times, in any browser, until the link is used or expired."""
     purpose = LETTERS[letter]
 
     async def handler(visit: Visit) -> Response:
@@ -42,6 +42,8 @@ async def show(visit: Visit) -> Response:
             return await journey.first(visit, ticket)
         case LinkPurpose.REISSUE:
             return await reissue.first(visit, ticket)
+        case LinkPurpose.MAILED_LINK:
+            return await journey.go_on(visit, ticket)
         case _:
             return await _address(visit, ticket)
 
@@ -55,6 +57,8 @@ async def submit(visit: Visit) -> Response:
             return await journey.begin(visit, ticket)
         case LinkPurpose.REISSUE:
             return await reissue.begin(visit, ticket)
+        case LinkPurpose.MAILED_LINK:
+            return await journey.carry_on(visit, ticket)
         case _:
             return await _prove(visit, ticket)
 

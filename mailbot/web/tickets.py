@@ -11,7 +11,12 @@ from mailbot.credentials import LinkPurpose, decode_id, encode_id
 from mailbot.web.cookies import link_name
 from mailbot.web.visit import Visit
 
-LETTERS = {"r": LinkPurpose.REGISTRATION, "p": LinkPurpose.REISSUE, "a": LinkPurpose.ADDRESS_PROOF}
+LETTERS = {
+    "r": LinkPurpose.REGISTRATION,
+    "p": LinkPurpose.REISSUE,
+    "a": LinkPurpose.ADDRESS_PROOF,
+    "c": LinkPurpose.MAILED_LINK,
+}
 _OF_PURPOSE = {purpose: letter for letter, purpose in LETTERS.items()}
 DONE = "done"
 
@@ -36,6 +41,7 @@ def hand_out(visit: Visit, ticket: Ticket) -> None:
         LinkPurpose.REGISTRATION: links.registration_minutes,
         LinkPurpose.REISSUE: links.reissue_minutes,
         LinkPurpose.ADDRESS_PROOF: links.address_proof_minutes,
+        LinkPurpose.MAILED_LINK: links.journey_minutes,
     }[ticket.purpose]
     letter = _OF_PURPOSE[ticket.purpose]
     mark = visit.web.marks.make(visit.now, f"link-{letter}", visit.society.id, ticket.link_id, ticket.result)

@@ -15,7 +15,9 @@ from mailbot.config import HelpCase, Society, Start
 from mailbot.registration.context import Context
 from mailbot.registration.outcomes import Complaint, MemberView, Refused
 from mailbot.web import cookies
+from mailbot.web.captcha import Captcha
 from mailbot.web.cookies import Cookies
+from mailbot.web.door import content_security_policy
 from mailbot.web.marks import Marks
 from mailbot.web.network import Clients, Guesses
 from mailbot.web.render import TEXT_SIZES, Pages, by_field, help_channels
@@ -31,6 +33,7 @@ class Web:
     pages: Pages
     cookies: Cookies
     marks: Marks
+    captcha: Captcha
     clients: Clients
     guesses: Guesses
     origins: frozenset[str]
@@ -50,6 +53,7 @@ class Visit:
     member: MemberView | None = None
     session_token: str | None = None
     _to_set: dict[str, tuple[str, int | None]] = field(default_factory=dict)
+    _allowed: list[str] = field(default_factory=list)
 
     @property
     def ctx(self) -> Context:
@@ -72,7 +76,13 @@ class Visit:
     def drop_cookie(self, name: str) -> None:
         self._to_set[name] = ("", 0)
 
+    def allow(self, source: str) -> None:
+        """Lets this one page load what no other may: allow("script-src 'self'")."""
+        self._allowed.append(source)
+
     def finish(self, response: Response) -> Response:
+        if self._allowed:
+            response.headers["Content-Security-Policy"] = content_security_policy(*self._allowed)
         for name, (value, max_age) in self._to_set.items():
             self.web.cookies.set(response, name, value, max_age)
         return response
@@ -83,13 +93,14 @@ class Visit:
         """The hidden field that proves a form is ours, bound to this browser, or to the session once logged in."""
         if self.session_token is None and self.cookie(cookies.FORM) is None:
             self.set_cookie(cookies.FORM, secrets.token_urlsafe(24))
-        return self.web.marks.make(self.now, "form", self.society.id, 0, self._binding())
+        return self.web.marks.make(self.now, "form", self.society.id, 0, self.binding())
 
     def form_is_ours(self) -> bool:
-        binding = self._binding()
+        binding = self.binding()
         return bool(binding) and self.web.marks.fits(self.form.get(FORM_KEY, ""), "form", self.society.id, 0, binding)
 
-    def _binding(self) -> str:
+    def binding(self) -> str:
+        """What ties forms to this browser, or to the session once logged in; empty without a cookie."""
         if self.session_token is not None:
             return "session:" + sha256(self.session_token.encode()).hexdigest()
         value = self.cookie(cookies.FORM)
@@ -136,7 +147,7 @@ class Visit:
         return self.page(
             f"failures/{kind}.html",
             status=FAILURES[kind],
-            case=HelpCase.REGISTRATION if kind == "link" else HelpCase.ANY,
+            case=HelpCase.REGISTRATION if kind in ("link", "tries") else HelpCase.ANY,
             here=self.path("login"),
             **ways_in(self.society),
             **facts,
@@ -149,12 +160,11 @@ class Visit:
 
 def ways_in(society: Society) -> dict[str, Any]:
     """Where a member can begin: facts of the login page, the help page and the pages that refuse."""
-    direct = next(iter(society.journeys_for(Start.PAGE).values()), None)
+    direct = society.journeys_for(Start.PAGE)
     return {
         "entry": bool(society.journeys_for(Start.WEB_FORM)),
         "blank_mail": society.addresses.registration if society.journeys_for(Start.BLANK_MAIL) else None,
-        "has_direct": direct is not None,
-        "direct": (society.pages.direct_login_text or direct.label) if direct else None,
+        "direct": {name: one.label or society.pages.direct_login_text for name, one in direct.items()},
     }
 
 
@@ -166,6 +176,7 @@ FAILURES = {
     "no-cookies": 403,
     "too-many": 429,
     "link": 410,
+    "tries": 410,
     "paused": 503,
     "busy": 503,
     "error": 500,

@@ -41,7 +41,7 @@ def test_the_usual_journey_has_no_problem() -> None:
     [
         (
             {"steps": ["temporary-login", "credentails"]},
-            "no step is called 'credentails'; there are: credentials, temp",
+            "no step is called 'credentails'; there are: con",
         ),
         ({"steps": []}, "a journey needs steps"),
         ({"starts": []}, "journeys.paper.starts: a journey needs a start"),

@@ -4,24 +4,39 @@ from __future__ import annotations
 
 from mailbot.config import Society
 
-from .base import FormStep, JourneyState, Passed, ProofStep, Proved, Step
+from .base import FormStep, JourneyState, LinkedStep, Passed, ProofStep, Proved, ShownStep, Step, WaitingStep
 from .credentials import CREDENTIALS
+from .enter_key import ENTER_KEY
+from .mailed_link import MAILED_LINK
+from .show_key import SHOW_KEY
 from .temporary_login import TEMPORARY_LOGIN
 
-STEPS: dict[str, Step] = {step.name: step for step in (TEMPORARY_LOGIN, CREDENTIALS)}
+STEPS: dict[str, Step] = {
+    step.name: step for step in (TEMPORARY_LOGIN, SHOW_KEY, MAILED_LINK, ENTER_KEY, CREDENTIALS)
+}
 
 __all__ = [
     "STEPS",
     "FormStep",
     "JourneyState",
+    "LinkedStep",
     "Passed",
     "ProofStep",
     "Proved",
+    "ShownStep",
     "Step",
+    "WaitingStep",
     "form_step",
+    "linked_step",
     "problems",
     "proof_step",
+    "step_named",
 ]
+
+
+def step_named(name: str) -> Step | None:
+    """The step of that name, None when there is none."""
+    return STEPS.get(name)
 
 
 def proof_step(name: str) -> ProofStep | None:
@@ -34,6 +49,18 @@ def form_step(name: str) -> FormStep | None:
     """The step that may follow a proof, None when there is none of that name."""
     step = STEPS.get(name)
     return step if isinstance(step, FormStep) else None
+
+
+def linked_step(steps: tuple[str, ...], position: int) -> tuple[int, LinkedStep] | None:
+    """The form behind the mailed link of a journey that stands at `position`, and its place: the waiting step itself,
+    or the one after it."""
+    if not 0 <= position < len(steps) or not isinstance(step_named(steps[position]), WaitingStep):
+        return None
+    for place in (position, position + 1):
+        step = step_named(steps[place]) if place < len(steps) else None
+        if isinstance(step, LinkedStep):
+            return place, step
+    return None
 
 
 def problems(society: Society) -> list[str]:
@@ -51,6 +78,7 @@ def problems(society: Society) -> list[str]:
             continue
         if len(set(journey.steps)) < len(journey.steps):
             found.append(f"{key}: a step stands twice")
+            continue
         if proof_step(journey.steps[0]) is None:
             found.append(f"{key}: the first step must prove who it is; {journey.steps[0]!r} proves nothing")
         found += [

@@ -22,6 +22,7 @@ from .. import choices, limits, people, words
 from ..context import Context
 from ..outcomes import Field, Refused
 from .base import ProofStep, Proved
+from .register import LETTER_ID
 
 FAILURES_A_PAUSE = 10
 PAUSES = 10
@@ -48,7 +49,7 @@ class TemporaryLogin(ProofStep):
             return ["a start by page sends no mail first: requires_address_on_file must be true"]
         return []
 
-    def fields(self, society: Society) -> tuple[Field, ...]:
+    def fields(self, society: Society, journey: Journey) -> tuple[Field, ...]:
         return (
             Field("login_id", "temporary.id", "text", "off"),
             Field("password", "temporary.password", "text", "off"),
@@ -60,17 +61,18 @@ class TemporaryLogin(ProofStep):
         tx: AsyncConnection,
         society: Society,
         journey: Journey,
+        invited: str,
         form: Mapping[str, str],
         network: str,
         now: int,
     ) -> Proved | Refused:
-        labels = {field.name: field.label for field in self.fields(society)}
+        labels = {field.name: field.label for field in self.fields(society, journey)}
         if (empty := choices.left_empty(society, form, labels)) is not None:
             return empty
         strict = journey.requires_address_on_file
         hits = limits.printed_credentials(ctx.settings.site, society, network, strict)
-        if not all(await ratelimit.hit(tx, hits, now)):
-            return Refused.whole(words.TOO_OFTEN, 429)
+        if (again_at := await ratelimit.wait_until(tx, hits, now)) is not None:
+            return Refused.whole(words.too_often(again_at, now), 429)
         row = await _letter(ctx, tx, society, form.get("login_id", ""))
         # an unknown ID costs what a known one costs: one secret made, one update sent
         right = _right(ctx, society, row, form.get("password", ""), now)
@@ -94,7 +96,7 @@ class TemporaryLogin(ProofStep):
                 return Refused.whole(words.wrong_letter(society))
         # behind one address of a carrier or an employer many members are right in the same hour
         await ratelimit.forgive(tx, [hit for hit in hits if hit.scope != "web"])
-        return Proved(row.member_id, address, {"temporary": row.id})
+        return Proved(row.member_id, address, {LETTER_ID: row.id})
 
 
 async def _letter(ctx: Context, tx: AsyncConnection, society: Society, login_id: str) -> Any:
