@@ -103,6 +103,33 @@ LETTERS: Mapping[str, LetterKind] = {
         },
         secret=True,
     ),
+    "reissue-stale": LetterKind(
+        "ご本人の確認のお願い",
+        "reissue",
+        {"url": _link("p", "one-time link that asks the birth date"), "expires_at": _EXPIRES_AT},
+        secret=True,
+        when=lambda society: society.reissue.stale_days is not None and society.reissue.stale_asks == "birth-date",
+    ),
+    "reissue-staff": LetterKind(
+        "窓口へのご連絡のお願い",
+        "reissue",
+        {},
+        when=lambda society: society.reissue.stale_days is not None,
+    ),
+    "reissue-paper": LetterKind(
+        "パスワード再発行についてのお知らせ",
+        "reissue",
+        {},
+        when=lambda society: society.reissue.shared_address == "paper-only",
+    ),
+    "reissue-told": LetterKind(
+        "再発行のお申し込みのお知らせ",
+        "completion",
+        {
+            "requested_at": Fact(FactKind.TIME, "when somebody asked for it", _MOMENT),
+            "nickname": _NICKNAME,
+        },
+    ),
     "address-proof": LetterKind(
         "メールアドレスの確認のお願い",
         "link",
@@ -119,6 +146,9 @@ LETTERS: Mapping[str, LetterKind] = {
         "パスワードの有効期限のお知らせ",
         "bulk",
         {"expires_on": Fact(FactKind.DATE, "the day the password ends", _MOMENT), "nickname": _NICKNAME},
+    ),
+    "registration-reset": LetterKind(
+        "利用登録の取り消しのお知らせ", "completion", {"changed_at": Fact(FactKind.TIME, "when staff did it", _MOMENT)}
     ),
     "mailed-link": LetterKind(
         "本人確認完了のご案内",
@@ -206,6 +236,7 @@ def society_facts(society: Society, web_url: str, help_case: HelpCase) -> dict[s
         "temporary_days": society.temporary.lifetime_days,
         "bookmark": society.pages.bookmark,
         "reissue_login_id": society.reissue.login_id,
+        "separate_login_id": society.reissue.separate_login_id,
         "reissue_temporary_password": society.reissue.temporary_password is not None,
         "password_days": society.password.expires_days,
     }

@@ -16,6 +16,7 @@ from mailbot import audit, credentials
 from mailbot.config import Society
 from mailbot.credentials import KeyRefused, LinkPurpose, LinkState
 from mailbot.delivery.outbox import Cancelled, ClaimedMail, MailState
+from mailbot.letters.kinds import MAX_CODE
 from mailbot.store.alarms import raise_alarm
 from mailbot.store.keys import among, values
 from mailbot.store.tables import address as address_table
@@ -54,6 +55,11 @@ _LETTERS = {
     "invitation": _Letter(LinkPurpose.REGISTRATION, "r"),
     "completion": _Letter(to_registered=True),
     "reissue": _Letter(LinkPurpose.REISSUE, "p", to_registered=True, nickname=True),
+    "reissue-stale": _Letter(LinkPurpose.REISSUE, "p", to_registered=True),
+    "reissue-staff": _Letter(to_registered=True),
+    "reissue-paper": _Letter(),
+    "reissue-told": _Letter(to_registered=True, nickname=True),
+    "login-id": _Letter(to_registered=True, nickname=True),
     "address-proof": _Letter(LinkPurpose.ADDRESS_PROOF, "a", nickname=True),
     "address-changed": _Letter(nickname=True),
     "password-changed": _Letter(nickname=True, to_registered=True),
@@ -62,6 +68,7 @@ _LETTERS = {
     "confirm-by-mail": _Letter(LinkPurpose.MAILED_LINK, "c", any_state=True),
     pin.LETTER: _Letter(nickname=True, to_registered=True),
     credentials_mail.LETTER: _Letter(any_state=True),
+    "registration-reset": _Letter(any_state=True),
     "help-received": _Letter(),
 }
 
@@ -170,6 +177,8 @@ def _facts(ctx: Context, rows: _Rows, mail: ClaimedMail, now: int) -> Facts | Ca
         return credentials_mail.facts(ctx, society, mail, row, now)
     if mail.letter == pin.LETTER:
         return _pin_facts(ctx, rows.pin_logins.get((mail.society, mail.link_id or 0)), facts, now)
+    if mail.letter == "login-id":
+        facts["login_id"] = _login_id(person)
     if mail.letter == "password-expiry":
         end = people.password_end(society, person.password_set_at if person is not None else None)
         if end is None or end != facts.get("expires_on"):
@@ -190,6 +199,11 @@ def _pin_facts(ctx: Context, row: Any, facts: Facts, now: int) -> Facts | Cancel
     return {**facts, "pin": f"{code[:half]} {code[half:]}", "expires_at": row.pin_expires_at}
 
 
+def _login_id(person: Any) -> str:
+    """The ID as a letter tells it: an address may be longer than a line of a mail."""
+    return str(person.login_id) if len(person.login_id) <= MAX_CODE else "ご登録のメールアドレス"
+
+
 def _link_facts(ctx: Context, society: Society, letter: _Letter, row: Any, person: Any) -> Facts:
     """Raises KeyRefused."""
     assert letter.purpose is not None
@@ -198,9 +212,9 @@ def _link_facts(ctx: Context, society: Society, letter: _Letter, row: Any, perso
         "url": f"{ctx.settings.site.site.web_url}/{society.id}/{letter.path}/{token}",
         "expires_at": row.expires_at,
     }
-    if letter.purpose is LinkPurpose.REISSUE:
+    if letter.purpose is LinkPurpose.REISSUE and row.asks is None:
         if society.reissue.login_id:
-            facts["login_id"] = person.login_id
+            facts["login_id"] = _login_id(person)
         if row.format is not None:
             facts["temporary_password"] = mailed_password(ctx, society.id, row.id, row.kid, row.generation, row.format)
     return facts
