@@ -1,4 +1,4 @@
-"""The style sheet, one file of colours a society, and the small icon; all with their digest in the name."""
+"""The style sheet, one file of colours a society, the one script, and the small icon; with their digest in the name."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ class Asset:
     media_type: str
 
 
-def _name(stem: str, body: bytes) -> str:
-    return f"{stem}.{hashlib.sha256(body).hexdigest()[:12]}.css"
+_MEDIA_TYPES = {"css": "text/css", "js": "text/javascript"}
+
+
+def _name(stem: str, body: bytes, kind: str) -> str:
+    return f"{stem}.{hashlib.sha256(body).hexdigest()[:12]}.{kind}"
 
 
 class Assets:
@@ -34,11 +37,12 @@ class Assets:
         self._icon = (folder / "favicon.ico").read_bytes()
         self._files: dict[str, Asset] = {}
         self.style = self._add("site", style)
+        self.proof = self._add("proof", (folder / "proof.js").read_bytes(), "js")
         self.themes = {society.id: self._add(society.id, _theme(society)) for society in societies}
 
-    def _add(self, stem: str, body: bytes) -> str:
-        name = _name(stem, body)
-        self._files[name] = Asset(body, "text/css")
+    def _add(self, stem: str, body: bytes, kind: str = "css") -> str:
+        name = _name(stem, body, kind)
+        self._files[name] = Asset(body, _MEDIA_TYPES[kind])
         return f"/static/{name}"
 
     async def serve(self, request: Request) -> Response:

@@ -97,7 +97,7 @@ def _facts(society: Society, name: str) -> dict[str, Any]:
 PAGES = sorted(
     str(path.relative_to(REPOSITORY / "templates" / "pages"))
     for path in (REPOSITORY / "templates" / "pages").rglob("*.html")
-    if path.name not in {"base.html", "parts.html", "step.html", "ways.html"}
+    if path.name not in {"base.html", "captcha.html", "parts.html", "step.html", "ways.html"}
 )
 SOCIETIES = sorted(path.stem for path in (REPOSITORY / "config" / "societies").glob("*.toml"))
 
