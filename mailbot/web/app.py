@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from mailbot.registration.context import Context
-from mailbot.web import account, entry, journey, landing, reissue
+from mailbot.web import account, entry, journey, landing, pin, reissue
 from mailbot.web.assets import Assets
 from mailbot.web.captcha import Captcha
 from mailbot.web.cookies import Cookies
@@ -103,6 +103,7 @@ def _routes(web: Web) -> list[Route]:
         route("", entry.index),
         route("/", entry.index),
         route("/login", entry.ask_login, entry.log_in),
+        route("/pin", pin.ask, pin.submit),
         route("/entry", entry.ask, entry.request),
         route("/entry/sent", entry.requested),
         route("/help", entry.help_page),

@@ -18,6 +18,10 @@ def session_name(society: str) -> str:
     return f"mb-session-{society}"
 
 
+def pin_name(society: str) -> str:
+    return f"mb-pin-{society}"
+
+
 def link_name(link: str) -> str:
     return f"mb-link-{link}"
 

@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from mailbot.config import HelpCase, Start
 from mailbot.registration import entry, login
-from mailbot.registration.outcomes import Refused
-from mailbot.web import cookies, sent
+from mailbot.registration.outcomes import PinAsked, Refused
+from mailbot.web import cookies, pin, sent
 from mailbot.web.render import TEXT_SIZES
 from mailbot.web.visit import Visit, ways_in
 
@@ -70,12 +70,7 @@ async def log_in(visit: Visit) -> Response:
             note="",
             **ways_in(visit.society),
         )
-    name = cookies.session_name(visit.society.id)
-    if (old := visit.cookie(name)) is not None:
-        await login.log_out(visit.ctx, visit.society, old)
-    visit.set_cookie(name, result.session_token)
-    visit.drop_cookie(cookies.FORM)
-    return visit.go("home" if result.scope == "member" else "password")
+    return pin.wait(visit, result) if isinstance(result, PinAsked) else await pin.let_in(visit, result)
 
 
 # --- help and larger text ---------------------------------------------------------------------------------------------
