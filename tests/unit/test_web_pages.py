@@ -1,7 +1,6 @@
 """Every page template of every society, held against the rules for pages: rendered without a server or a database."""
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 from jinja2 import TemplateError
 from lxml import html
 
-from mailbot.config import Society, load
+from mailbot.config import Journey, Society, load
 from mailbot.config.society import contrast_on_white
 from mailbot.credentials import describe, describe_login_id
 from mailbot.registration.outcomes import (
@@ -22,7 +21,7 @@ from mailbot.registration.outcomes import (
     ProfileView,
     StepPage,
 )
-from mailbot.registration.steps import form_step, proof_step
+from mailbot.registration.steps import STEPS, WaitingStep
 from mailbot.web.assets import Assets
 from mailbot.web.render import Pages, by_field
 from mailbot.web.visit import FAILURES, ways_in
@@ -48,15 +47,21 @@ def pages(societies: dict[str, Society]) -> Pages:
     return Pages(societies, [REPOSITORY / "templates"], Assets(societies.values()))
 
 
+STEP_FACTS: dict[str, dict[str, Any]] = {"mailed-link": {"key": "1234"}}
+"""What the steps add to their pages."""
+
+
 def _facts(society: Society, name: str) -> dict[str, Any]:
     """Facts for any page of the house."""
     member = MemberView(1, "member", "はなこ", "hanako", NOON, NOON)
-    proof, later = proof_step("temporary-login"), form_step("credentials")
-    assert proof is not None
-    assert later is not None
-    step = StepPage(None, "paper", "temporary-login", 1, 2, proof.fields(society), {}, {}, LATER)
-    if name.endswith("credentials.html"):
-        step = replace(step, step="credentials", position=2, fields=later.fields(society))
+    kind = STEPS.get(Path(name).stem, STEPS["temporary-login"])
+    journey = next((one for one in society.journeys.values() if kind.name in one.steps), None) or Journey(
+        starts=(), steps=(kind.name, "credentials")
+    )
+    facts = {"journey": journey, "address": "hanako@example.jp", **STEP_FACTS.get(kind.name, {})}
+    fields = kind.fields(society, journey)
+    waits = isinstance(kind, WaitingStep)
+    step = StepPage(1, "paper", kind.name, 2, 4, fields, {}, facts, LATER, waits)
     view = ProfileView(
         "hanako",
         "はなこ",
@@ -71,6 +76,7 @@ def _facts(society: Society, name: str) -> dict[str, Any]:
         "now": NOON,
         "form_key": lambda: "key",
         "channels": society.help,
+        "journeys": society.journeys,
         "member": member if name in {"home.html", "profile.html", "password.html"} else None,
         "step": step,
         "end": JourneyEnd(End.DONE, "はなこ", "hanako"),
@@ -97,7 +103,7 @@ def _facts(society: Society, name: str) -> dict[str, Any]:
 PAGES = sorted(
     str(path.relative_to(REPOSITORY / "templates" / "pages"))
     for path in (REPOSITORY / "templates" / "pages").rglob("*.html")
-    if path.name not in {"base.html", "captcha.html", "parts.html", "step.html", "ways.html"}
+    if path.name not in {"base.html", "captcha.html", "parts.html", "show-key.html", "step.html", "waiting.html", "ways.html"}
 )
 SOCIETIES = sorted(path.stem for path in (REPOSITORY / "config" / "societies").glob("*.toml"))
 
