@@ -1,8 +1,8 @@
 """The one funnel: every mail, from SMTP or IMAP, ends here; nothing else starts an answer.
 
 Each mail is judged alone (pure), then everything that waits goes into one transaction (group commit): seen before?
-within budget? link and answer queued, inbox row written, commit; only then each waiting session gets its 250. If a
-batch fails, each mail is tried alone and only the one that fails alone gets 451.
+within budget? link and answer queued, or the help desk's row written; inbox row written, commit; only then each waiting
+session gets its 250. If a batch fails, each mail is tried alone and only the one that fails alone gets 451.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.config import Settings
-from mailbot.intake.screening import Action, OwnAddresses, Reason, Verdict, judge
+from mailbot.intake.screening import HEARD, Action, OwnAddresses, Reason, Verdict, judge
 from mailbot.mail import status
 from mailbot.mail.address import Address
+from mailbot.mail.bodytext import Words, words
 from mailbot.mail.envelope import Envelope, Purpose
 from mailbot.mail.inbound import Inbound, facts, inbox_key
 from mailbot.mail.network import network_of
 from mailbot.mail.status import Status
 from mailbot.ratelimit import Hit, Ledger, Limits
-from mailbot.registration import stops
+from mailbot.registration import helpdesk, stops
 from mailbot.registration.context import Context
+from mailbot.registration.helpdesk import HelpMail
 from mailbot.registration.invite import LinkRequest, request_links
 from mailbot.store.alarms import raise_alarm
 from mailbot.store.bulk import Bulk
@@ -56,7 +58,16 @@ class _Waiting:
     purpose: Purpose
     verdict: Verdict
     key: bytes
+    words: Words | None
+    """For a help desk."""
     answer: asyncio.Future[Status] = field(repr=False)
+
+    @property
+    def sender(self) -> Address:
+        """Whom budgets count; there is one wherever something is answered or heard."""
+        sender = self.verdict.address or self.inbound.from_address or self.envelope.reverse_path
+        assert sender is not None
+        return sender
 
 
 class Reception:
@@ -87,6 +98,7 @@ class Reception:
         if verdict.action is Action.REFUSE:
             emit("mail.refused", society=society, reason=verdict.reason, peer=envelope.peer)
             return verdict.status
+        heard = purpose is Purpose.HELP and verdict.reason in HEARD
         waiting = _Waiting(
             envelope,
             inbound,
@@ -94,6 +106,7 @@ class Reception:
             purpose,
             verdict,
             inbox_key(society, purpose, envelope.reverse_path, inbound),
+            words(envelope.content) if heard else None,
             asyncio.get_running_loop().create_future(),
         )
         if self._closed:
@@ -170,14 +183,15 @@ class Reception:
 
     async def _work(self, ctx: Context, tx: AsyncConnection, batch: list[_Waiting], now: int) -> list[Status]:
         await self._refresh_caps(tx, {w.society for w in batch}, now)
-        candidates = [w for w in batch if w.verdict.action is Action.ANSWER]
-        hits = {id(w): self._hits(w) for w in candidates}
-        ledger = await Ledger.lock(tx, [hit.key for group in hits.values() for hit in group], now)
+        hits = {id(w): self._hits(w) for w in batch if w.words is not None or w.verdict.action is Action.ANSWER}
+        told = {id(w): helpdesk.told(ctx.settings.site, w.society, w.sender) for w in batch if w.words is not None}
+        ledger = await Ledger.lock(tx, [hit.key for group in (*hits.values(), *told.values()) for hit in group], now)
         seen = await self._seen(tx, batch)
         paused = await stops.paused(tx)
         answers: list[Status] = []
         rows: list[dict[str, object]] = []
         wanted: list[tuple[_Waiting, dict[str, object]]] = []
+        heard: list[tuple[HelpMail, dict[str, object]]] = []
         for waiting in batch:
             if (waiting.society, waiting.key) in seen:
                 emit("mail.seen-before", society=waiting.society, reason=Reason.SEEN_BEFORE)
@@ -186,17 +200,21 @@ class Reception:
             verdict = waiting.verdict
             if verdict.action is Action.ANSWER and waiting.society in paused:
                 verdict = Verdict(Action.DISCARD, status.OK, Reason.SOCIETY_PAUSED, verdict.address)
-            if verdict.action is Action.ANSWER:
+            over = None
+            if verdict.action is Action.ANSWER or waiting.words is not None:
                 over = ledger.allow(hits[id(waiting)])
                 if over is not None:
                     verdict = Verdict(Action.DISCARD, status.OK, Reason.OVER_BUDGET, verdict.address)
-                    if over.scope != "address":
+                    if over.scope not in ("address", helpdesk.SCOPE):
                         # a posting day must drop nobody: the sender's server will try again
                         text = f"{over.scope} {over.subject}".rstrip() + " is over its cap for this hour: mails get 451"
                         await raise_alarm(tx, waiting.society, f"budget-{over.scope}", text, now)
                         emit("mail.deferred", society=waiting.society, reason=Reason.OVER_BUDGET, scope=over.scope)
                         answers.append(status.OVER_LIMIT)
                         continue
+            telling = waiting.words is not None and verdict.action is Action.ANSWER
+            if telling and ledger.allow(told[id(waiting)]) is not None:
+                verdict = Verdict(Action.DISCARD, status.OK, Reason.ACKNOWLEDGED_BEFORE, verdict.address)
             if verdict.reason in LOOPS:
                 await raise_alarm(
                     tx, waiting.society, "mail-loop", f"mail from {waiting.envelope.peer} goes in circles", now
@@ -205,7 +223,10 @@ class Reception:
             row = _row(waiting, verdict)
             rows.append(row)
             answers.append(verdict.status)
-            if verdict.action is Action.ANSWER and verdict.address is not None:
+            if waiting.words is not None:
+                if over is None:
+                    heard.append((_help_mail(waiting, waiting.words, verdict), row))
+            elif verdict.action is Action.ANSWER and verdict.address is not None:
                 wanted.append((waiting, row))
             emit("mail.received", society=waiting.society, reason=verdict.reason, peer=waiting.envelope.peer)
         await ledger.save(tx)
@@ -221,14 +242,19 @@ class Reception:
         )
         for (_, row), outbox_id in zip(wanted, ids, strict=True):
             row["outbox_id"] = outbox_id
+        ids_told = await helpdesk.take(ctx, tx, [one for one, _ in heard], now)
+        for (_, row), told_id in zip(heard, ids_told, strict=True):
+            row["outbox_id"] = told_id
         if rows:
             # a second robot may have taken the same mail in the meantime: the unique key then fails this batch
             await _NOTE.run(tx, rows)
         return answers
 
     def _hits(self, waiting: _Waiting) -> list[Hit]:
-        assert waiting.verdict.address is not None
-        society, address = waiting.society, waiting.verdict.address
+        society, address = waiting.society, waiting.sender
+        if waiting.words is not None:
+            network = Hit(society, "network", network_of(waiting.envelope.peer), self._limits[2])
+            return [*helpdesk.hits(society, address, self._caps[society][1]), network]
         by_address, by_domain, by_network = self._limits
         return [
             Hit(society, "address", address.key, by_address),
@@ -257,6 +283,18 @@ class Reception:
 def _own(settings: Settings) -> OwnAddresses:
     directory = settings.directory
     return OwnAddresses(directory.own_keys(), directory.domains, frozenset({settings.site.site.host.lower()}))
+
+
+def _help_mail(waiting: _Waiting, said: Words, verdict: Verdict) -> HelpMail:
+    doubt = verdict.reason if waiting.verdict.reason is not Reason.ACCEPTED else None
+    return HelpMail(
+        waiting.society,
+        waiting.sender,
+        said,
+        doubt.value if doubt else "",
+        waiting.inbound.message_id,
+        acknowledge=verdict.action is Action.ANSWER,
+    )
 
 
 def _row(waiting: _Waiting, verdict: Verdict) -> dict[str, object]:

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     SENDER_MISMATCH = "sender-mismatch"
     SEEN_BEFORE = "seen-before"
     OVER_BUDGET = "over-budget"
+    ACKNOWLEDGED_BEFORE = "acknowledged-before"
     SOCIETY_PAUSED = "society-paused"
 
     @property
@@ -49,8 +50,8 @@ class Reason(StrEnum):
 
 
 EXPLANATIONS: dict[Reason, str] = {
-    Reason.ACCEPTED: "A person wrote to a registration address and gets the invitation.",
-    Reason.NOT_FOR_ANSWER: "It was sent to an address that never answers: help, bounce, no-reply, postmaster or abuse.",
+    Reason.ACCEPTED: "A person wrote: to a registration address, for the invitation, or to a help desk, for its word.",
+    Reason.NOT_FOR_ANSWER: "It was sent to an address that never answers: bounce, no-reply, postmaster or abuse.",
     Reason.NULL_SENDER: "The sender is empty (MAIL FROM:<>): a delivery report, which is never answered.",
     Reason.BROKEN_HEADERS: "The header block exceeds 64 KiB, 200 fields or 8 KiB in one field (a Subject is cut).",
     Reason.TOO_MANY_RECEIVED: "More than 100 Received fields: the message goes round in a loop.",
@@ -65,6 +66,7 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.SENDER_MISMATCH: "MAIL FROM and From differ (forwarded, or sent for another): the author is not sure.",
     Reason.SEEN_BEFORE: "The same message was delivered before and has had its answer.",
     Reason.OVER_BUDGET: "The budget of the address, its domain, its network or the whole robot is used up.",
+    Reason.ACKNOWLEDGED_BEFORE: "A help desk has it, and told its sender so of an earlier mail within a day.",
     Reason.SOCIETY_PAUSED: "Staff have paused this society.",
 }
 
@@ -121,12 +123,15 @@ _FROM_REASONS: dict[FromProblem, Reason] = {
     FromProblem.GROUP: Reason.UNREADABLE_FROM,
     FromProblem.UNPARSABLE: Reason.UNREADABLE_FROM,
 }
+HEARD = frozenset({Reason.ACCEPTED, Reason.SENDER_MISMATCH, *_FROM_REASONS.values()})
+"""What a help desk reads: a person may have written it, even where no answer would be sure to reach that person."""
+
 _LIST_SIGNS = frozenset({"list-*", "precedence: list", "precedence: bulk", "precedence: junk"})
 
 
 def _silence(envelope: Envelope, inbound: Inbound, purpose: Purpose, own: OwnAddresses) -> Reason | None:
     """Why this message gets no answer, or None."""
-    if purpose is not Purpose.REGISTRATION:
+    if purpose not in (Purpose.REGISTRATION, Purpose.HELP):
         return Reason.NOT_FOR_ANSWER
     sender, author = envelope.reverse_path, inbound.from_address
     if sender is None:  # RFC 3834 section 2

@@ -1,4 +1,4 @@
-"""The octets between DATA and its end, without I/O: finds the end, keeps the header block, counts the rest.
+"""The octets between DATA and its end, without I/O: finds the end, keeps the beginning, counts the rest.
 
 Strict on line ends: a message that another server could cut elsewhere ("SMTP smuggling") is refused as a whole. RFC
 5321 section 2.3.8 allows CR and LF only as a pair, section 4.1.1.4 ends the message only with CRLF . CRLF.
@@ -7,6 +7,7 @@ Strict on line ends: a message that another server could cut elsewhere ("SMTP sm
 HEADER_LIMIT = (
     64 * 1024
 )  # octets; a longer header block is cut one octet past it, so that its reader sees it is too long
+BODY_LIMIT = 64 * 1024  # octets; what a person wrote comes first, what is attached behind it
 _END = b"\r\n.\r\n"
 
 
@@ -15,17 +16,19 @@ class BareLineEndError(ValueError):
 
 
 class MessageReader:
-    """Feed it until it returns what follows the message; then read `header` and `size`.
+    """Feed it until it returns what follows the message; then read `content` and `size`.
 
-    Memory: the header block and one chunk, however long the message or its lines are.
+    Memory: the header block, `body_limit` octets of the body and one chunk, however long the message or its lines are.
     """
 
-    __slots__ = ("_head", "_in_header", "_window", "size")
+    __slots__ = ("_body_limit", "_end", "_head", "_keeping", "_window", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, body_limit: int = 0) -> None:
         self.size = -2  # octets as sent; the CRLF of the DATA command below is not the message's
+        self._body_limit = body_limit
         self._head = bytearray()
-        self._in_header = True
+        self._end = 0  # of what is kept, once the header block is whole
+        self._keeping = True
         self._window = b"\r\n"  # it may be the first half of the end, and makes all lines alike
 
     def feed(self, chunk: bytes) -> bytes | None:
@@ -46,22 +49,24 @@ class MessageReader:
         if checked.count(b"\r") != pairs or checked.count(b"\n") != pairs or b"\0" in checked:
             raise BareLineEndError
         self.size += len(part)
-        if self._in_header:
+        if self._keeping:
             self._keep(part)
         return rest
 
     def _keep(self, part: bytes) -> None:
         start = max(len(self._head) - 3, 0)
         self._head += part
-        blank = self._head.find(b"\r\n\r\n", start)
-        if blank >= 0:
-            del self._head[blank + 4 :]
-            self._in_header = False
+        if not self._end and (blank := self._head.find(b"\r\n\r\n", start)) >= 0:
+            self._end = blank + 4 + self._body_limit
+        if self._end:
+            self._keeping = len(self._head) < self._end
+            del self._head[self._end :]
         elif len(self._head) > HEADER_LIMIT + 2:
             del self._head[HEADER_LIMIT + 3 :]
-            self._in_header = False
+            self._keeping = False
 
     @property
-    def header(self) -> bytes:
-        """The header block with its blank line if it has one, dots unstuffed (RFC 5321 section 4.5.2)."""
+    def content(self) -> bytes:
+        """The header block with its blank line if it has one, and the beginning of the body if that is wanted; dots
+        unstuffed (RFC 5321 section 4.5.2)."""
         return bytes(self._head).replace(b"\r\n.", b"\r\n")[2:]

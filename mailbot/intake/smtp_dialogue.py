@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from mailbot.config import Directory
 from mailbot.config.site import SmtpSection
+from mailbot.intake.smtp_data import BODY_LIMIT
 from mailbot.intake.smtp_limits import Admission
 from mailbot.mail import status as reply
 from mailbot.mail.address import Address, AddressError, is_bare_postmaster, parse_path, split_argument
-from mailbot.mail.envelope import Envelope
+from mailbot.mail.envelope import Envelope, Purpose
 from mailbot.mail.status import Status
 
 Answer = Status | bytes
@@ -125,6 +126,12 @@ class Dialogue:
             return reply.TOO_MANY_RECIPIENTS
         self.recipients.append(recipient)
         return reply.RECIPIENT_OK
+
+    @property
+    def body_limit(self) -> int:
+        """How much of the body is kept: a person reads what comes in for a help desk, nobody anything else."""
+        routes = (self._house.directory.route(one.local, one.domain) for one in self.recipients)
+        return BODY_LIMIT if any(route and route.purpose is Purpose.HELP for route in routes) else 0
 
     def data(self, argument: bytes) -> Answer:
         """START_DATA if a message may come."""

@@ -274,7 +274,7 @@ class Session(SMTP):
         return status
 
     async def _data(self) -> Status:
-        message = self._message = MessageReader()
+        message = self._message = MessageReader(self._talk.body_limit)
         self._phase, self._heard = Phase.DATA, self.loop.time()
         self._data_since = self._heard
         self._out.append(wire(reply.START_DATA))
@@ -310,7 +310,7 @@ class Session(SMTP):
             Envelope(
                 reverse_path=self._talk.reverse_path,
                 recipients=tuple(dict.fromkeys(self._talk.recipients)),
-                content=message.header,
+                content=message.content,
                 received_at=self._house.clock(),
                 peer=self.peer,
                 helo=self._talk.helo,

@@ -7,7 +7,7 @@ from mailbot.mail.address import Address
 
 
 class Purpose(StrEnum):
-    """What an address of ours is for. Only REGISTRATION is ever answered automatically."""
+    """What an address of ours is for. Only REGISTRATION and HELP are ever answered automatically."""
 
     REGISTRATION = "registration"
     HELP = "help"
@@ -21,7 +21,7 @@ class Purpose(StrEnum):
 class Envelope:
     """One message as handed over (RFC 5321 section 2.3.1).
 
-    `reverse_path`: None is the null sender. `content`: the header block and at most a little of the body.
+    `reverse_path`: None is the null sender. `content`: the header block; for HELP with the first 64 KiB of the body.
     `received_at`: milliseconds since the epoch. `peer`: IP address. `origin`: "smtp" or "imap". `size`: octets as sent.
     """
 

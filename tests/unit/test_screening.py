@@ -26,7 +26,7 @@ def test_a_person_is_answered_every_time() -> None:
     assert judge(ENVELOPE, BLANK, Purpose.REGISTRATION, OWN) == judge(ENVELOPE, BLANK, Purpose.REGISTRATION, OWN)
 
 
-@pytest.mark.parametrize("purpose", sorted(set(Purpose) - {Purpose.REGISTRATION}))
+@pytest.mark.parametrize("purpose", sorted(set(Purpose) - {Purpose.REGISTRATION, Purpose.HELP}))
 def test_other_addresses_never_answer(purpose: Purpose) -> None:
     verdict = judge(ENVELOPE, BLANK, purpose, OWN)
     assert (verdict.action, verdict.reason, verdict.address) == (Action.DISCARD, Reason.NOT_FOR_ANSWER, None)
@@ -68,8 +68,9 @@ def sender(text: str) -> tuple[Envelope, Inbound]:
         (ENVELOPE, replace(BLANK, from_address=Address("TARO", "docomo.ne.jp")), "accepted"),
     ],
 )
-def test_reason(envelope: Envelope, inbound: Inbound, reason: str) -> None:
-    verdict = judge(envelope, inbound, Purpose.REGISTRATION, OWN)
+@pytest.mark.parametrize("purpose", [Purpose.REGISTRATION, Purpose.HELP])
+def test_reason(envelope: Envelope, inbound: Inbound, purpose: Purpose, reason: str) -> None:
+    verdict = judge(envelope, inbound, purpose, OWN)
     assert verdict.reason == reason
     assert verdict.action is (Action.ANSWER if reason == "accepted" else Action.DISCARD)
     assert (verdict.address is None) is (reason != "accepted")
