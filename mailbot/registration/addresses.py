@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.config import Society
@@ -39,6 +39,8 @@ class Plan:
     """Proved addresses that go to another slot."""
     remove: tuple[int, ...]
     """Slots that become empty."""
+    pins: Mapping[int, bool]
+    """Slot -> whether PIN mails go there; empty where the society mails none."""
 
     @property
     def changes(self) -> bool:
@@ -49,6 +51,8 @@ def plan(ctx: Context, society: Society, form: Mapping[str, str], before: Proved
     """Reads address_1 … against what is proved. A field that is missing from the form leaves its slot alone."""
     by_slot = {slot: key for slot, _, key in before}
     by_key = {key: text for _, text, key in before}
+    texts = {text for _, text, _ in before}
+    pins: dict[int, bool] = {}
     complaints: list[Complaint] = []
     prove: list[tuple[int, Address]] = []
     move: list[tuple[int, Address]] = []
@@ -59,11 +63,15 @@ def plan(ctx: Context, society: Society, form: Mapping[str, str], before: Proved
         if field not in form:
             continue
         label, typed = society.label(f"profile.address-{slot}"), choices.text_of(form, field)
+        if society.login.pin is not None:
+            pins[slot] = f"pin_{slot}" in form
         if not typed.strip() and slot > 1:
             if slot in by_slot:
                 remove.append(slot)
             continue
-        address = choices.address(ctx, typed, field, label)
+        # what was proved once is good as it stands, even where such dots are not taken from a form
+        known = typed.strip() in texts
+        address = stored(typed.strip()) if known else choices.address(ctx, typed, field, label)
         if isinstance(address, Complaint):
             complaints.append(address)
         elif address.key in seen:
@@ -77,15 +85,19 @@ def plan(ctx: Context, society: Society, form: Mapping[str, str], before: Proved
                 prove.append((slot, address))
         if isinstance(address, Address):
             seen.add(address.key)
-    return Plan(tuple(complaints), tuple(prove), tuple(move), tuple(remove))
+    proved = {*by_slot, *(slot for slot, _ in move)}.difference(remove)
+    if pins and not any(pins.get(slot) for slot in proved):
+        text = "を受け取るメールアドレスに、1つ以上の印を付けてください。確認待ちのメールアドレスは、まだ使えません。"
+        complaints.append(Complaint("pin_1", society.label("pin.code") + text))
+    return Plan(tuple(complaints), tuple(prove), tuple(move), tuple(remove), pins)
 
 
 async def carry_out(
     ctx: Context, tx: AsyncConnection, society: Society, member_id: int, what: Plan, before: Proved, now: int
 ) -> None:
-    """Removes and moves at once, telling all addresses there were; asks new ones for their proof."""
+    """Removes, moves and ticks at once, telling all addresses there were; asks new ones for their proof."""
+    c = address_table.c
     if what.remove:
-        c = address_table.c
         await tx.execute(
             delete(address_table).where(c.society == society.id, c.member_id == member_id, c.slot.in_(what.remove))
         )
@@ -94,6 +106,11 @@ async def carry_out(
     for slot, address in what.move:
         await notices.revoke_proofs(tx, society.id, member_id, slot, now)
         await place(tx, society.id, member_id, slot, address.text, address.key, now)
+    for pin in (True, False):
+        slots = [slot for slot, wanted in what.pins.items() if wanted is pin]
+        mine = (c.society == society.id, c.member_id == member_id, c.slot.in_(slots))
+        if slots:
+            await tx.execute(update(address_table).where(*mine).values(pin=pin))
     if what.remove or what.move:
         await notices.tell(ctx, tx, society, member_id, LETTER, before, {"changed_at": now}, now)
     for slot, address in what.prove:
@@ -101,12 +118,26 @@ async def carry_out(
 
 
 async def place(
-    tx: AsyncConnection, society: str, member_id: int, slot: int, address: str, address_key: str, now: int
+    tx: AsyncConnection,
+    society: str,
+    member_id: int,
+    slot: int,
+    address: str,
+    address_key: str,
+    now: int,
+    pin: bool = False,
 ) -> None:
-    """Puts a proved address into a slot."""
+    """Puts a proved address into a slot. `pin`: whether PIN mails go to a slot that was empty; others keep theirs."""
     values = {"address": address, "address_key": address_key, "proved_at": now}
-    row = insert(tx)(address_table).values(society=society, member_id=member_id, slot=slot, **values)
+    row = insert(tx)(address_table).values(society=society, member_id=member_id, slot=slot, pin=pin, **values)
     await tx.execute(row.on_conflict_do_update(index_elements=["society", "member_id", "slot"], set_=values))
+
+
+async def ticked(tx: AsyncConnection, society: Society, member_id: int) -> frozenset[int]:
+    """Slots of proved addresses that PIN mails go to."""
+    c = address_table.c
+    mine = (c.society == society.id, c.member_id == member_id, c.pin.is_(True))
+    return frozenset(await tx.scalars(select(c.slot).where(*mine)))
 
 
 async def pending(tx: AsyncConnection, society: Society, member_id: int, now: int) -> tuple[PendingAddress, ...]:

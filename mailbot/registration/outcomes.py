@@ -207,6 +207,8 @@ class Changed:
 class ProfileAddress:
     slot: int
     address: str
+    pin: bool = False
+    """Whether PIN mails go there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +223,8 @@ class ProfileView:
     household: tuple[str, ...]
     """Nicknames, one's own first; empty where the society lists no household."""
     password_expires_at: int | None
+    pin_wishes: frozenset[int] = frozenset()
+    """Slots that PIN mails shall go to once their address is proved."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,32 +35,35 @@ async def view(ctx: Context, society: Society, member_id: int, now: int) -> Prof
     async with ctx.store.read() as tx:
         row = await _member(tx, society, member_id)
         proved = await notices.proved_addresses(tx, society.id, member_id)
+        ticked = await addresses.ticked(tx, society, member_id)
         pending = await addresses.pending(tx, society, member_id, now)
         household = await _household(ctx, tx, society, member_id, row, now)
     chosen = json.loads(row.choices)
     return ProfileView(
         row.login_id,
         _nickname(ctx, society, member_id, row.sealed_nickname),
-        tuple(ProfileAddress(slot, text) for slot, text, _ in proved),
+        tuple(ProfileAddress(slot, text, slot in ticked) for slot, text, _ in proved),
         pending,
         {choice.id: chosen.get("wanted", {}).get(choice.id, choice.default) for choice in society.profile.wanted},
         {c.id: chosen.get("disclosure", {}).get(c.id, c.default) for c in society.profile.disclosure},
         household,
         people.password_end(society, row.password_set_at),
+        frozenset(slot for slot in range(1, society.profile.addresses + 1) if _wishes_pin(chosen, slot)),
     )
 
 
 async def update(
     ctx: Context, society: Society, member_id: int, form: Mapping[str, str], network: str, now: int
 ) -> Updated | Refused:
-    """Saves the whole form: login_id, nickname, address_1 … address_3, `wanted.<id>` (present when ticked),
-    `disclosure.<id>` ("yes" to show), and password (the current one) where login ID or an address changes.
+    """Saves the whole form: login_id, nickname, address_1 … address_3, pin_1 … pin_3 and `wanted.<id>` (present when
+    ticked), `disclosure.<id>` ("yes" to show), and password (the current one) where login ID or an address changes.
 
     A new address is mailed a link and counts once that was followed; an empty address_2 or address_3 is removed.
     """
     async with ctx.store.read() as tx:
         row = await _member(tx, society, member_id)
         before = await notices.proved_addresses(tx, society.id, member_id)
+        ticked = await addresses.ticked(tx, society, member_id)
         typed_id = credentials.login_id_text(choices.text_of(form, "login_id"))
         new_id = typed_id != row.login_id
         is_taken = new_id and await choices.is_taken(ctx, tx, society, typed_id, member_id)
@@ -89,7 +92,7 @@ async def update(
     if is_taken:
         return Refused((choices.taken("login_id", id_label),))
     columns: dict[str, Any] = {
-        "choices": people.dump_choices(_choices(society, form)),
+        "choices": people.dump_choices(_choices(society, form, plan.pins)),
         "sealed_nickname": people.seal_text(
             ctx.ring, nickname, society.id, "member", "sealed_nickname", member_id, now
         ),
@@ -107,8 +110,9 @@ async def update(
                 sql_update(member).where(member.c.society == society.id, member.c.id == member_id).values(columns)
             )
             await addresses.carry_out(ctx, tx, society, member_id, plan, before, now)
-            if new_id or plan.changes:
-                facts = {"login_id": new_id, "addresses": plan.changes}
+            moved = any(plan.pins.get(slot, slot in ticked) is not (slot in ticked) for slot, _, _ in before)
+            if new_id or plan.changes or moved:
+                facts = {"login_id": new_id, "addresses": plan.changes, "pin": moved}
                 await audit.record(tx, "member", "profile-changed", society.id, member_id, facts, now)
     except IntegrityError:
         async with ctx.store.read() as tx:
@@ -123,8 +127,9 @@ async def prove_address(ctx: Context, society: Society, link_id: int, now: int) 
     """POST behind an address-proof link: the address counts from now, the others are told. False: link not live."""
     c = link.c
     async with ctx.store.begin() as tx:
+        columns = (c.member_id, c.slot, c.address, c.address_key, c.expires_at, c.spent_at, c.revoked_at)
         statement = (
-            select(c.member_id, c.slot, c.address, c.address_key, c.expires_at, c.spent_at, c.revoked_at)
+            select(*columns, member.c.choices)
             .join(member, (member.c.society == c.society) & (member.c.id == c.member_id))
             .where(
                 c.society == society.id,
@@ -147,7 +152,11 @@ async def prove_address(ctx: Context, society: Society, link_id: int, now: int) 
         if spent.rowcount != 1:
             return False
         before = await notices.proved_addresses(tx, society.id, row.member_id)
-        await addresses.place(tx, society.id, row.member_id, row.slot, row.address, row.address_key, now)
+        pin = society.login.pin is not None and _wishes_pin(json.loads(row.choices), row.slot)
+        await addresses.place(tx, society.id, row.member_id, row.slot, row.address, row.address_key, now, pin)
+        # who reads mail sent there needs no completion mail to show that mail arrives
+        mine = (member.c.society == society.id, member.c.id == row.member_id, member.c.login_opens_at.is_(None))
+        await tx.execute(sql_update(member).where(*mine).values(login_opens_at=now))
         others = [one for one in before if one[2] != row.address_key]
         await notices.tell(ctx, tx, society, row.member_id, addresses.LETTER, others, {"changed_at": now}, now)
         await audit.record(tx, "member", "address-proved", society.id, row.member_id, {"slot": row.slot}, now)
@@ -192,8 +201,14 @@ async def _household(
     return tuple(names)
 
 
-def _choices(society: Society, form: Mapping[str, str]) -> dict[str, dict[str, bool]]:
-    return {
+def _choices(society: Society, form: Mapping[str, str], pins: Mapping[int, bool]) -> dict[str, dict[str, bool]]:
+    """`pin`: wishes for slots whose address still has to be proved."""
+    wishes = {"pin": {str(slot): wanted for slot, wanted in pins.items()}} if pins else {}
+    return wishes | {
         "wanted": {one.id: f"wanted.{one.id}" in form for one in society.profile.wanted},
         "disclosure": {one.id: form.get(f"disclosure.{one.id}") == "yes" for one in society.profile.disclosure},
     }
+
+
+def _wishes_pin(chosen: Mapping[str, Mapping[str, bool]], slot: int) -> bool:
+    return chosen.get("pin", {}).get(str(slot), False)

@@ -102,6 +102,9 @@ async def _profile_page(visit: Visit, refused: Refused | None = None) -> Respons
         values |= {f"address_{one.slot}": one.address for one in view.pending}
         ticked = {f"wanted.{name}" for name, on in view.wanted.items() if on}
         ticked |= {f"disclosure.{name}" for name, on in view.disclosure.items() if on}
+        ticked |= {f"pin_{one.slot}" for one in view.addresses if one.pin}
+        empty = set(slots).difference(one.slot for one in view.addresses)
+        ticked |= {f"pin_{slot}" for slot in view.pin_wishes & empty}
     else:
         values = {name: form.get(name, "") for name in ("login_id", "nickname", *(f"address_{s}" for s in slots))}
         ticked = {f"wanted.{choice.id}" for choice in society.profile.wanted if f"wanted.{choice.id}" in form}
@@ -110,6 +113,7 @@ async def _profile_page(visit: Visit, refused: Refused | None = None) -> Respons
             for choice in society.profile.disclosure
             if form.get(f"disclosure.{choice.id}") == "yes"
         }
+        ticked |= {f"pin_{slot}" for slot in slots if f"pin_{slot}" in form}
     return visit.page(
         "profile.html",
         status=refused.status if refused else 200,
