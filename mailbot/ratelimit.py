@@ -109,6 +109,13 @@ class Ledger:
             self._changed.add(hit.key)
         return None
 
+    def again_at(self, hit: Hit) -> int:
+        """When the windows end that keep this hit from being allowed; now where none does."""
+        row, limits = self._rows[hit.key], hit.limits
+        windows = ((0, limits.minute, MINUTE_MS), (2, limits.hour, HOUR_MS), (4, limits.day, DAY_MS))
+        ends = (row[at] + length for at, limit, length in windows if limit is not None and row[at + 1] >= limit)
+        return max(ends, default=self._now)
+
     async def save(self, tx: AsyncConnection) -> None:
         """Writes the counters that changed."""
         if self._changed:
@@ -125,6 +132,14 @@ async def hit(tx: AsyncConnection, hits: Sequence[Hit], now: int) -> list[bool]:
     answers = [ledger.allow([one]) is None for one in hits]
     await ledger.save(tx)
     return answers
+
+
+async def wait_until(tx: AsyncConnection, hits: Sequence[Hit], now: int) -> int | None:
+    """Each hit alone, as `hit`: None when all were within their limits, else when the last of the others may be."""
+    ledger = await Ledger.lock(tx, [one.key for one in hits], now)
+    over = [one for one in hits if ledger.allow([one]) is not None]
+    await ledger.save(tx)
+    return max((ledger.again_at(one) for one in over), default=None)
 
 
 async def forgive(tx: AsyncConnection, hits: Sequence[Hit]) -> None:

@@ -47,7 +47,8 @@ async def request_invitation(
             await raise_alarm(tx, society.id, kind, f"web entry: {over.subject or society.id} is over its cap", now)
     if over is not None:
         emit("entry.refused", society=society.id, reason=over.scope)
-        return Refused.whole(words.JUST_SENT if over.scope == "address" else words.TOO_OFTEN, 429)
+        say = words.just_sent if over.scope == "address" else words.too_often
+        return Refused.whole(say(ledger.again_at(over), now), 429)
     ctx.store.wake("outbox")
     emit("entry.accepted", society=society.id)
     return None

@@ -270,8 +270,8 @@ async def send_again(
         if not isinstance(step, WaitingStep):
             return Moved(current)
         hit = limits.address(ctx.settings.site, society, stored(state.address))
-        if not all(await ratelimit.hit(tx, [hit], now)):
-            return Refused.whole(words.JUST_SENT, 429)
+        if (again_at := await ratelimit.wait_until(tx, [hit], now)) is not None:
+            return Refused.whole(words.just_sent(again_at, now), 429)
         await progress.mail_again(ctx, tx, society, state, step, now)
     ctx.store.wake("outbox")
     return Moved(current)

@@ -39,7 +39,7 @@ def printed_credentials(site: Site, society: Society, network: str, strict: bool
     ]
 
 
-def reissue(site: Site, society: Society, typed: Address) -> Hit:
-    """Wishes for one address, known or not."""
+def wish(site: Site, society: Society, typed: Address, what: str) -> Hit:
+    """Wishes of one kind (a new password, the login ID) for one address, known or not."""
     b = site.budgets
-    return Hit(society.id, "reissue", typed.key, Limits(b.address_per_minute, b.address_per_hour, b.address_per_day))
+    return Hit(society.id, what, typed.key, Limits(b.address_per_minute, b.address_per_hour, b.address_per_day))

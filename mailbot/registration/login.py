@@ -36,11 +36,12 @@ async def log_in(
         return empty
     key = people.login_key(login_id)
     limit = ctx.settings.site.budgets.login_failures_per_hour
-    pair = f"{ctx.ring.index('login-guess', society.id, key).hex()}|{network}"
+    pair = f"{guesses.account(ctx.ring, society.id, key)}|{network}"
     everyone = f"*|{network}"
     async with ctx.store.begin() as tx:
-        if not all(await ratelimit.hit(tx, [limits.web(ctx.settings.site, society, network)], now)):
-            return Refused.whole(words.TOO_OFTEN, 429)
+        again_at = await ratelimit.wait_until(tx, [limits.web(ctx.settings.site, society, network)], now)
+        if again_at is not None:
+            return Refused.whole(words.too_often(again_at, now), 429)
         allowed = await guesses.count(tx, society.id, everyone, NETWORK_SHARE * limit, now)
         allowed = await guesses.count(tx, society.id, pair, limit, now) and allowed
         row = await _account(tx, society, key)

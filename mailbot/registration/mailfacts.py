@@ -160,7 +160,8 @@ def _facts(ctx: Context, rows: _Rows, mail: ClaimedMail, now: int) -> Facts | Ca
             return Cancelled("address-removed")
     if letter.nickname and person is not None:
         place = (society.id, "member", "sealed_nickname", person.id)
-        facts["nickname"] = people.open_text(ctx.ring, person.sealed_nickname, *place) or person.login_id
+        nickname = people.open_text(ctx.ring, person.sealed_nickname, *place) or person.login_id
+        facts.setdefault("nickname", nickname)
     if letter.purpose is not None:
         row = rows.links.get((mail.society, mail.link_id or 0))
         state = (

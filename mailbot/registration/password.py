@@ -18,6 +18,8 @@ from .notices import token_hash
 from .outcomes import Changed, Complaint, Refused
 
 CHANGED_LETTER = "password-changed"
+LABELS = {"old": "password.old", "password": "profile.password"}
+"""Fields that ask the password in use and the keys of their labels."""
 
 
 async def change(
@@ -44,7 +46,7 @@ async def change(
             )
         )
         if ended.rowcount != 1:  # logged out, or the password was changed, in another window meanwhile
-            return Refused((Complaint("old", words.NOT_THE_OLD_ONE),))
+            return Refused((Complaint("old", words.not_the_old_one(society.label("password.old"))),))
         await login.end_sessions(tx, society, member_id)
         await tx.execute(update(member).where(*mine).values(password_hash=new_hash, password_set_at=now))
         token = await login.open_session(ctx, tx, society, member_id, "member", now)
@@ -70,7 +72,7 @@ async def confirm(ctx: Context, society: Society, member_id: int, typed: str, fi
     except PasswordTooLong:
         right = False
     if not right:
-        return Refused((Complaint(field, words.NOT_THE_OLD_ONE),))
+        return Refused((Complaint(field, words.not_the_old_one(society.label(LABELS[field]))),))
     async with ctx.store.begin() as tx:
         await guesses.forget(tx, society.id, subject)
     return None

@@ -144,8 +144,9 @@ async def advance(
     if isinstance(coming, WaitingStep) and coming.counts:
         # before everything else, as everywhere: the address's budget row is the lock for its links
         typed = stored(state.address if passed.address is None else passed.address)
-        if not all(await ratelimit.hit(tx, [limits.address(ctx.settings.site, society, typed)], now)):
-            raise UndoneError(Refused.whole(words.JUST_SENT, 429))
+        again_at = await ratelimit.wait_until(tx, [limits.address(ctx.settings.site, society, typed)], now)
+        if again_at is not None:
+            raise UndoneError(Refused.whole(words.just_sent(again_at, now), 429))
     changes: dict[str, Any] = {"done_at": now} if last else {"position": target}
     if passed.answers:
         changes["sealed"] = sealed_answers(ctx, society, state.id, {**state.answers, **passed.answers}, now)

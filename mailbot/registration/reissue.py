@@ -1,42 +1,36 @@
-"""A forgotten login ID or password: address in, one mail an account out, a new password at the end.
+"""Behind a reissue link: what it asks, then a new password.
 
-The request itself only notes the address, whoever asks; `expand` looks for accounts later, on the courier's side. So
-known and unknown addresses cost a page the same. Asking changes nothing: password and sessions live until a new one is
-set.
+A link may ask the temporary password its mail carried, or the birth date where the mailbox alone is not enough
+(`wishes`); whoever passed that goes on in the same browser only. Nothing logs in by itself.
 """
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from typing import Any
+from datetime import date
+from typing import Any, Literal
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mailbot import audit, credentials
+from mailbot import audit, credentials, ratelimit
 from mailbot.config import Society
 from mailbot.credentials import Format, KeyRefused, LinkPurpose, LinkState
-from mailbot.delivery import outbox
-from mailbot.delivery.outbox import Lane, NewMail
-from mailbot.ratelimit import HOUR_MS, Ledger
 from mailbot.store import new_id
-from mailbot.store.keys import among, values
-from mailbot.store.tables import address as address_table
 from mailbot.store.tables import journey, link, member
 from mailbot.telemetry import emit
 
-from . import choices, limits, login, notices, people, words
+from . import choices, dates, limits, login, notices, people, pin, words
 from .context import Context
-from .invite import mail_deadline
-from .journeys import JOURNEY_MS, proof_fits
-from .notices import MINUTE_MS, new_token, token_hash
+from .dates import read_birth_date
+from .journeys import JOURNEY_MS
+from .notices import new_token, token_hash
 from .outcomes import Begun, Complaint, Refused, ReissuePage
 from .password import CHANGED_LETTER
+from .progress import proof_fits
+from .wishes import BIRTH_DATE, WRONG_BIRTH_DATES
 
-REQUEST = "reissue-request"
-"""Purpose of a row of `link` that is a wish and opens nothing: it lives until `expand` has read it."""
-REQUESTS_AT_ONCE = 100
 MAX_FAILURES = 10
 """Wrong temporary logins after which the link is revoked: a new one is one mail away."""
 PURPOSE = "reissue-password"
@@ -45,168 +39,55 @@ ASKED = {"login_id": "reissue.login-id", "temporary_password": "reissue.temporar
 JOURNEY = "reissue"
 
 
-async def request(ctx: Context, society: Society, typed_address: str, network: str, now: int) -> Refused | None:
-    """Notes the wish. Known and unknown addresses cost the same statements; accounts are looked up by the timetable.
-
-    Refused: field `address` when it is no address, 429 over the network's budget.
-    """
-    address = choices.address(ctx, typed_address, "address", society.label("reissue.address"))
-    if isinstance(address, Complaint):
-        return Refused((address,))
-    site = ctx.settings.site
-    hits = [limits.web(site, society, network), limits.reissue(site, society, address)]
-    async with ctx.store.begin() as tx:
-        ledger = await Ledger.lock(tx, [hit.key for hit in hits], now)
-        over = ledger.allow(hits)
-        await ledger.save(tx)
-        if over is None:
-            await tx.execute(
-                insert(link).values(
-                    society=society.id,
-                    id=new_id(),
-                    purpose=REQUEST,
-                    address=address.text,
-                    address_key=address.key,
-                    kid=ctx.ring.active(now).kid,
-                    created_at=now,
-                    expires_at=now + HOUR_MS,
-                )
-            )
-    if over is not None and over.scope == "web":
-        return Refused.whole(words.TOO_OFTEN, 429)
-    ctx.store.wake("outbox")
-    emit("reissue.requested", society=society.id)
-    return None
-
-
-async def expand(ctx: Context, tx: AsyncConnection, now: int) -> int:
-    """Turns noted wishes into links and mails, one for each account that proved the address; the number of mails."""
-    statement = (
-        select(link)
-        .where(link.c.society.in_(list(ctx.settings.societies)), link.c.purpose == REQUEST)
-        .order_by(link.c.created_at)
-        .limit(REQUESTS_AT_ONCE)
-    )
-    wishes = (await tx.execute(statement.with_for_update(skip_locked=True))).all()
-    if not wishes:
-        return 0
-    keys = sorted({(wish.society, wish.address_key) for wish in wishes if wish.expires_at > now})
-    accounts = await _accounts(tx, keys, now)
-    links: list[dict[str, Any]] = []
-    mails: list[NewMail] = []
-    for account in accounts:
-        society = ctx.settings.societies.get(account.society)
-        if society is None or account.mailed >= society.reissue.mails_an_hour:
-            continue
-        if people.has_left(society, account.left_on, now) or (account.protected and account.sharing > 1):
-            continue
-        link_id, expires_at = new_id(), now + society.links.reissue_minutes * MINUTE_MS
-        links.append(
-            {
-                "society": society.id,
-                "id": link_id,
-                "purpose": LinkPurpose.REISSUE.value,
-                "address": account.address,
-                "address_key": account.address_key,
-                "member_id": account.member_id,
-                "kid": ctx.ring.active(now).kid,
-                "format": society.reissue.temporary_password,
-                "created_at": now,
-                "expires_at": expires_at,
-            }
-        )
-        mails.append(
-            NewMail(
-                society.id,
-                "reissue",
-                Lane.REISSUE,
-                account.address,
-                member_id=account.member_id,
-                link_id=link_id,
-                deadline_at=mail_deadline(now, expires_at),
-            )
-        )
-    if links:
-        await tx.execute(insert(link), links)
-        await outbox.put(tx, mails, now, ctx.host)
-    done = [(wish.society, wish.id) for wish in wishes]
-    await tx.execute(delete(link).where(among(link.c.society, link.c.id)), values(done))
-    return len(mails)
-
-
-async def _accounts(tx: AsyncConnection, keys: list[tuple[str, str]], now: int) -> list[Any]:
-    """Registered members who proved one of these addresses, with how many share it and mails of the last hour."""
-    if not keys:
-        return []
-    a = address_table.c
-    sharing = (
-        select(a.society, a.address_key, func.count(func.distinct(a.member_id)).label("sharing"))
-        .where(among(a.society, a.address_key))
-        .group_by(a.society, a.address_key)
-        .subquery()
-    )
-    mailed = (
-        select(func.count())
-        .where(
-            link.c.society == a.society,
-            link.c.member_id == a.member_id,
-            link.c.purpose == LinkPurpose.REISSUE.value,
-            link.c.created_at > now - HOUR_MS,
-        )
-        .correlate(address_table)
-        .scalar_subquery()
-    )
-    statement = (
-        select(
-            a.society,
-            a.member_id,
-            func.min(a.address).label("address"),
-            a.address_key,
-            member.c.left_on,
-            member.c.protected,
-            sharing.c.sharing,
-            mailed.label("mailed"),
-        )
-        .join(member, (member.c.society == a.society) & (member.c.id == a.member_id))
-        .join(sharing, (sharing.c.society == a.society) & (sharing.c.address_key == a.address_key))
-        .where(among(a.society, a.address_key), member.c.state == "registered")
-        .group_by(a.society, a.member_id, a.address_key, member.c.left_on, member.c.protected, sharing.c.sharing)
-        .order_by(a.society, a.member_id)
-    )
-    wanted = set(keys)
-    return [row for row in await tx.execute(statement, values(keys)) if (row.society, row.address_key) in wanted]
-
-
-async def first_page(ctx: Context, society: Society, link_id: int, now: int) -> ReissuePage | LinkState:
-    """What the link's page asks for; reads only."""
+async def first_page(
+    ctx: Context, society: Society, link_id: int, now: int, proof: str | None = None
+) -> ReissuePage | LinkState:
+    """What the link's pages show; reads only. `proof`: of the browser that passed what the link asks; it may finish
+    after the link's end."""
     async with ctx.store.read() as tx:
         row, state = await _link(tx, society, link_id, now)
-    return ReissuePage(row.format is not None, row.expires_at) if state is LinkState.LIVE else state
+        until = await _proved_until(tx, society, link_id, proof, now)
+    if row is None or not (state is LinkState.LIVE or (state is LinkState.EXPIRED and until is not None)):
+        return state
+    asks = _asks(row)
+    # where the ID has a way of its own, a mailbox alone is not told both
+    told = until is not None or (asks is None and not society.reissue.separate_login_id)
+    return ReissuePage(asks, until or row.expires_at, row.login_id if told else "", until is not None)
 
 
 async def begin(
     ctx: Context, society: Society, link_id: int, form: Mapping[str, str], network: str, now: int
 ) -> Begun | Refused | LinkState:
-    """POST of the temporary login (login_id, temporary_password) where the mail carried a temporary password."""
-    if (empty := choices.left_empty(society, form, ASKED)) is not None:
-        return empty
+    """POST of what the link asks: login_id and temporary_password, or birth_year, birth_month and birth_day.
+
+    What is empty or no date is named and is no guess; wrong ones are counted, and the link dies of too many.
+    """
+    page = await first_page(ctx, society, link_id, now)
+    if not isinstance(page, ReissuePage):
+        return page
+    if page.asks is None:
+        return LinkState.UNKNOWN
+    born = _typed_date(society, form, now) if page.asks == "birth-date" else None
+    refused = born if isinstance(born, Refused) else None
+    if page.asks != "birth-date":
+        refused = choices.left_empty(society, form, ASKED)
+    if refused is not None:
+        return refused
     proof, journey_id = new_token(), new_id()
     async with ctx.store.begin() as tx:
-        ledger = await Ledger.lock(tx, [limits.web(ctx.settings.site, society, network).key], now)
-        over = ledger.allow([limits.web(ctx.settings.site, society, network)])
-        await ledger.save(tx)
-        if over is not None:
-            return Refused.whole(words.TOO_OFTEN, 429)
+        again_at = await ratelimit.wait_until(tx, [limits.web(ctx.settings.site, society, network)], now)
+        if again_at is not None:
+            return Refused.whole(words.too_often(again_at, now), 429)
         row, state = await _link(tx, society, link_id, now, lock=True)
-        if state is not LinkState.LIVE or row.format is None:
-            return state if state is not LinkState.LIVE else LinkState.UNKNOWN
-        if not _right(ctx, society, row, form):
-            failures = row.failures + 1
-            dead = {"revoked_at": now} if failures >= MAX_FAILURES else {}
-            await tx.execute(
-                update(link).where(link.c.society == society.id, link.c.id == link_id).values(failures=failures, **dead)
-            )
-            return Refused.whole(words.wrong_reissue(society))
+        if state is not LinkState.LIVE:
+            return state
+        if isinstance(born, date):
+            person = people.open_person(ctx.ring, row.sealed, society.id, row.member_id)
+            right, most = born == person.born, WRONG_BIRTH_DATES
+        else:
+            right, most = _right(ctx, society, row, form), MAX_FAILURES
+        if not right:
+            return await _wrong(tx, society, row, most, now)
         await tx.execute(
             insert(journey).values(
                 society=society.id,
@@ -225,6 +106,28 @@ async def begin(
     return Begun(journey_id, proof, "reissue-password")
 
 
+def _typed_date(society: Society, form: Mapping[str, str], now: int) -> date | Refused:
+    year, month, day = (choices.text_of(form, name) for name in dates.FIELDS)
+    found = read_birth_date(year, month, day, date.fromisoformat(people.today(now)))
+    return found if isinstance(found, date) else Refused(found.complaints(society.label("reissue.birth-date")))
+
+
+async def _wrong(tx: AsyncConnection, society: Society, row: Any, most: int, now: int) -> Refused | LinkState:
+    """Counts a wrong try; the last one revokes the link."""
+    failures = row.failures + 1
+    dead = {"revoked_at": now} if failures >= most else {}
+    mine = (link.c.society == society.id, link.c.id == row.id)
+    await tx.execute(update(link).where(*mine).values(failures=failures, **dead))
+    if row.asks != BIRTH_DATE:
+        return Refused.whole(words.wrong_reissue(society))
+    if dead:
+        facts = {"failures": failures}
+        await audit.record(tx, "system", "reissue-link-revoked", society.id, row.member_id, facts, now)
+        return LinkState.REVOKED
+    label = society.label("reissue.birth-date")
+    return Refused((Complaint(dates.YEAR, words.wrong_birth_date(label, most - failures)),))
+
+
 async def finish(
     ctx: Context, society: Society, link_id: int, proof: str | None, new: str, again: str, now: int
 ) -> Refused | LinkState | None:
@@ -234,10 +137,10 @@ async def finish(
     """
     async with ctx.store.read() as tx:
         row, state = await _link(tx, society, link_id, now)
-        proved = row is not None and await _proved(tx, society, link_id, proof, now)
+        proved = await _proved_until(tx, society, link_id, proof, now) is not None
     if row is None or state in (LinkState.USED, LinkState.REVOKED):
         return state
-    if not proved and (row.format is not None or state is not LinkState.LIVE):
+    if not proved and (_asks(row) is not None or state is not LinkState.LIVE):
         return LinkState.UNKNOWN if state is LinkState.LIVE else state
     person = people.open_person(ctx.ring, row.sealed, society.id, row.member_id)
     facts = choices.known_facts(society, person, (row.login_id or "",), (row.address,), _mailed(ctx, society, row))
@@ -256,6 +159,7 @@ async def finish(
             .where(member.c.society == society.id, member.c.id == row.member_id, member.c.state == "registered")
             .values(password_hash=new_hash, password_set_at=now)
         )
+        await pin.unlock(ctx, tx, society, row.member_id, now)
         await login.end_sessions(tx, society, row.member_id)
         addresses = await notices.proved_addresses(tx, society.id, row.member_id)
         await notices.tell(ctx, tx, society, row.member_id, CHANGED_LETTER, addresses, {"changed_at": now}, now)
@@ -285,6 +189,12 @@ async def _link(
     return row, credentials.state(row.expires_at, row.spent_at, row.revoked_at, now)
 
 
+def _asks(row: Any) -> Literal["birth-date", "temporary-login"] | None:
+    if row.asks is not None:
+        return "birth-date"
+    return "temporary-login" if row.format is not None else None
+
+
 def _mailed(ctx: Context, society: Society, row: Any) -> str | None:
     """The temporary password the mail carried, if any."""
     if row.format is None:
@@ -311,10 +221,13 @@ def _right(ctx: Context, society: Society, row: Any, form: Mapping[str, str]) ->
     return password and login_id
 
 
-async def _proved(tx: AsyncConnection, society: Society, link_id: int, proof: str | None, now: int) -> bool:
+async def _proved_until(
+    tx: AsyncConnection, society: Society, link_id: int, proof: str | None, now: int
+) -> int | None:
+    """Until when the browser with this cookie may finish; None where it did not pass what the link asks."""
     c = journey.c
-    hashes = await tx.scalars(
-        select(c.proof_hash).where(
+    passed = await tx.execute(
+        select(c.proof_hash, c.expires_at).where(
             c.society == society.id,
             c.link_id == link_id,
             c.name == JOURNEY,
@@ -322,7 +235,7 @@ async def _proved(tx: AsyncConnection, society: Society, link_id: int, proof: st
             c.done_at.is_(None),
         )
     )
-    return any(proof_fits(one, proof) for one in hashes)
+    return max((one.expires_at for one in passed if proof_fits(one.proof_hash, proof)), default=None)
 
 
 async def _spend(tx: AsyncConnection, society: Society, link_id: int, member_id: int, now: int) -> bool:

@@ -23,7 +23,7 @@ from mailbot.store.tables import audit as audit_table
 from mailbot.store.tables import budget, captcha_used, inbox, journey, lease, link, member, pin_login, session
 from mailbot.store.tables import outbox as outbox_table
 
-from . import credentials_mail, people, reissue
+from . import credentials_mail, people, wishes
 from .context import Context
 from .people import DAY_MS
 
@@ -37,12 +37,15 @@ _TURN = "timetable.minute"
 
 async def due(ctx: Context, tx: AsyncConnection, now: int) -> int:
     """Does what is due at `now`; how many mails it queued (wake the outbox after the commit when there are any)."""
-    queued = await reissue.expand(ctx, tx, now)
+    expanded = await wishes.expand(ctx, tx, now)
+    queued = expanded.mails
     if await _my_minute(tx, now):
         for society in ctx.settings.societies.values():
             queued += await _remind(ctx, tx, society, now)
             queued += await credentials_mail.mail_due(ctx, tx, society, now)
         await purge(ctx, tx, now)
+    for society_id, member_id in expanded.staff:
+        await audit.record(tx, "system", "reissue-needs-staff", society_id, member_id, {}, now)
     return queued
 
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from mailbot.config import Society
 from mailbot.mail.address import AddressProblem
 
-TOO_OFTEN = "短い時間に何度も操作されました。しばらくたってから、もう一度お試しください。"
-JUST_SENT = (
-    "このメールアドレスには、先ほどご案内をお送りしました。"
-    "メールが届かないときは、迷惑メールのフォルダをお確かめのうえ、しばらくたってからもう一度お試しください。"
-)
-NOT_THE_OLD_ONE = (
-    "いまのパスワードが違います。もう一度入力してください。何度も違ったときは、30分ほどたってからお試しください。"
-)
+ENOUGH_TODAY = "何度も操作されました。1日ほどたってから、もう一度お試しください。"
 NOT_THE_SAME = "1回目と2回目の入力が違います。同じパスワードを2回入力してください。"
 
 _ADDRESS = {
@@ -37,12 +32,49 @@ def wrong_login(society: Society) -> str:
     )
 
 
+_JAPAN = timedelta(hours=9)
+_MINUTE_MS = 60_000
+
+
+def clock(at: int, now: int) -> str:
+    """15時42分, or 11月21日 15時42分 where that is another day: the first full minute not before `at`, in Japan."""
+    then, today = (datetime.fromtimestamp(-(-ms // _MINUTE_MS) * 60, UTC) + _JAPAN for ms in (at, now))
+    day = "" if then.date() == today.date() else f"{then.month}月{then.day}日 "
+    return f"{day}{then.hour}時{then.minute:02}分"
+
+
+def too_often(again_at: int, now: int) -> str:
+    """A budget is used up until then."""
+    return f"短い時間に何度も操作されました。{clock(again_at, now)}から、もう一度お試しください。"
+
+
+def just_sent(again_at: int, now: int) -> str:
+    """Nothing more is mailed to a typed address until then."""
+    return (
+        "このメールアドレスには、先ほどご案内をお送りしました。メールが届かないときは、"
+        f"迷惑メールのフォルダをお確かめのうえ、{clock(again_at, now)}からもう一度お試しください。"
+    )
+
+
+def not_the_old_one(label: str) -> str:
+    """`label`: what the page calls the field."""
+    return f"{label}が違います。もう一度入力してください。何度も違ったときは、30分ほどたってからお試しください。"
+
+
+def wrong_birth_date(label: str, left: int) -> str:
+    """Behind a link that asks it; `left` more tries."""
+    return (
+        f"{label}が違います。ご家族あてのメールを開いていないかお確かめのうえ、もう一度入力してください。"
+        f"あと{left}回違うと、このリンクは使えなくなります。"
+    )
+
+
 def wrong_letter(society: Society) -> str:
     """Whatever is wrong with credentials on paper: unknown, mistyped, used, paused, ended."""
     what = f"{society.label('temporary.id')}または{society.label('temporary.password')}"
     return (
         f"{what}が違います。お知らせの文字と見比べて、もう一度入力してください。"
-        "何度も違ったときは、しばらくたってからお試しください。"
+        "何度も違ったときは、30分ほどたってからお試しください。"
         "利用登録がお済みの方は、ログイン画面からお入りください。"
     )
 

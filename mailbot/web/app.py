@@ -121,6 +121,8 @@ def _routes(web: Web) -> list[Route]:
         route("/address/done", landing.address_done),
         route("/reissue", reissue.ask, reissue.request),
         route("/reissue/sent", reissue.requested),
+        route("/reissue-id", reissue.ask_id, reissue.request_id),
+        route("/reissue-id/sent", reissue.id_requested),
         route("/reissue/done", reissue.finished),
         route("/reissue/{link}", reissue.change, reissue.finish),
         route("/home", account.home, member=True),

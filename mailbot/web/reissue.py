@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from mailbot.config import HelpCase
 from mailbot.credentials import LinkPurpose, LinkState, describe
-from mailbot.registration import reissue
+from mailbot.registration import dates, reissue, wishes
 from mailbot.registration.outcomes import Begun, Refused
+from mailbot.registration.wishes import Wish
 from mailbot.web import sent
 from mailbot.web.cookies import reissue_name
 from mailbot.web.tickets import DONE, Ticket, hand_out, taken
 from mailbot.web.visit import Visit
 
 CASE = HelpCase.ADDRESS_LOST
+_FIRST = {"temporary-login": "reissue-login.html", "birth-date": "reissue-birth.html"}
 
 
 async def ask(visit: Visit) -> Response:
@@ -23,30 +26,50 @@ async def ask(visit: Visit) -> Response:
 
 
 async def request(visit: Visit) -> Response:
-    """The answer is the same page whether the address is known or not."""
-    typed = visit.form.get("address", "")
-    result = await reissue.request(visit.ctx, visit.society, typed, visit.network, visit.now)
-    if isinstance(result, Refused):
-        return visit.refuse("reissue.html", result, case=CASE, values={"address": typed})
-    sent.remember(visit, typed)
-    return visit.go("reissue/sent")
+    return await _request(visit, Wish.PASSWORD, "reissue")
 
 
 async def requested(visit: Visit) -> Response:
     return visit.page("reissue-sent.html", case=CASE, address=sent.remembered(visit))
 
 
+async def ask_id(visit: Visit) -> Response:
+    """For a forgotten login ID, where the society keeps that apart."""
+    _id_apart(visit)
+    return visit.page("reissue-id.html", case=CASE)
+
+
+async def request_id(visit: Visit) -> Response:
+    _id_apart(visit)
+    return await _request(visit, Wish.LOGIN_ID, "reissue-id")
+
+
+async def id_requested(visit: Visit) -> Response:
+    _id_apart(visit)
+    return visit.page("reissue-id-sent.html", case=CASE, address=sent.remembered(visit))
+
+
+def _id_apart(visit: Visit) -> None:
+    if not visit.society.reissue.separate_login_id:
+        raise HTTPException(404)
+
+
+async def _request(visit: Visit, wish: Wish, place: str) -> Response:
+    """The answer is the same page whether the address is known or not."""
+    typed = visit.form.get("address", "")
+    result = await wishes.request(visit.ctx, visit.society, typed, visit.network, visit.now, wish)
+    if isinstance(result, Refused):
+        return visit.refuse(f"{place}.html", result, case=CASE, values={"address": typed})
+    sent.remember(visit, typed)
+    return visit.go(f"{place}/sent")
+
+
 # --- behind the mailed link -------------------------------------------------------------------------------------------
 
 
 async def first(visit: Visit, ticket: Ticket) -> Response:
-    """GET of the link: the temporary login, or at once the new password where the mail brought none."""
-    page = await reissue.first_page(visit.ctx, visit.society, ticket.link_id, visit.now)
-    if isinstance(page, LinkState):
-        return _dead(visit, ticket)
-    if not page.asks_temporary:
-        return visit.go(f"reissue/{ticket.name}")
-    return visit.page("reissue-login.html", case=CASE, expires_at=page.expires_at)
+    """GET of the link: what it asks, or at once the new password."""
+    return await _first(visit, ticket, None)
 
 
 async def begin(visit: Visit, ticket: Ticket) -> Response:
@@ -56,14 +79,21 @@ async def begin(visit: Visit, ticket: Ticket) -> Response:
     if isinstance(result, Begun):
         visit.set_cookie(reissue_name(ticket.name), result.proof)
         return visit.go(f"reissue/{ticket.name}")
+    return await _first(visit, ticket, result)
+
+
+async def _first(visit: Visit, ticket: Ticket, refused: Refused | None) -> Response:
     page = await reissue.first_page(visit.ctx, visit.society, ticket.link_id, visit.now)
     if isinstance(page, LinkState):
         return _dead(visit, ticket)
-    return visit.refuse(
-        "reissue-login.html",
-        result,
+    if page.asks is None:
+        return visit.go(f"reissue/{ticket.name}")
+    return visit.page(
+        _FIRST[page.asks],
+        status=refused.status if refused else 200,
         case=CASE,
-        values={"login_id": visit.form.get("login_id", "")},
+        complaints=refused.complaints if refused else (),
+        values={name: visit.form.get(name, "") for name in ("login_id", *dates.FIELDS)},
         expires_at=page.expires_at,
     )
 
@@ -106,10 +136,11 @@ async def _change(visit: Visit, refused: Refused | None, *, shown: bool = False)
     ticket = _ticket(visit)
     if ticket is None:
         return visit.failure("no-cookies")
-    page = await reissue.first_page(visit.ctx, visit.society, ticket.link_id, visit.now)
+    proof = visit.cookie(reissue_name(ticket.name))
+    page = await reissue.first_page(visit.ctx, visit.society, ticket.link_id, visit.now, proof)
     if isinstance(page, LinkState):
         return _dead(visit, ticket)
-    if page.asks_temporary and visit.cookie(reissue_name(ticket.name)) is None:
+    if page.asks is not None and not page.proved:
         return visit.go(f"open/{ticket.name}")
     return visit.page(
         "reissue-change.html",
@@ -119,6 +150,8 @@ async def _change(visit: Visit, refused: Refused | None, *, shown: bool = False)
         values={name: visit.form.get(name, "") for name in ("password", "password_again")} if shown else {},
         shown=shown,
         rules=describe(visit.society.password, visit.society.label("reissue.password")),
+        login_id=page.login_id if page.asks != "temporary-login" else "",
+        steps=page.asks is not None,
         expires_at=page.expires_at,
     )
 

@@ -9,7 +9,7 @@ from sqlalchemy import event, select, update
 from mailbot import credentials
 from mailbot.credentials import LinkPurpose, LinkState
 from mailbot.delivery.mails import Cancelled
-from mailbot.registration import login, mailfacts, reissue, timetable
+from mailbot.registration import login, mailfacts, reissue, timetable, wishes
 from mailbot.registration.outcomes import Begun, Refused, ReissuePage
 from mailbot.store.tables import address, journey, link, member, outbox
 from tests.support.factory import HOUR, MINUTE, NETWORK, PASSWORD, Joined, World, texts
@@ -25,12 +25,12 @@ async def registered(here: World, login_id: str = "Hanako7", society: str = "yok
 
 
 async def ask(here: World, typed: str = ADDRESS, society: str = "yokokou", network: str = NETWORK) -> Any:
-    return await reissue.request(here.ctx, here.society(society), typed, network, here.now)
+    return await wishes.request(here.ctx, here.society(society), typed, network, here.now)
 
 
 async def expand(here: World) -> int:
     async with here.ctx.store.begin() as tx:
-        return await reissue.expand(here.ctx, tx, here.now)
+        return (await wishes.expand(here.ctx, tx, here.now)).mails
 
 
 async def mailed(here: World) -> list[dict[str, str | int]]:
@@ -65,7 +65,7 @@ async def test_the_whole_way(here: World) -> None:
     assert str(facts["temporary_password"]).isalpha()
     assert await login.session(here.ctx, who.society, session, here.now) is not None
     page = await reissue.first_page(here.ctx, who.society, link_id, here.now)
-    assert page == ReissuePage(True, here.now + 3 * HOUR)
+    assert page == ReissuePage("temporary-login", here.now + 3 * HOUR)
     begun = await reissue.begin(here.ctx, who.society, link_id, form(facts), NETWORK, here.now)
     assert isinstance(begun, Begun)
     short = await reissue.finish(here.ctx, who.society, link_id, begun.proof, "short1", "short1", here.now)
@@ -100,7 +100,7 @@ async def test_an_unknown_address_gets_nothing_and_is_forgotten(here: World) -> 
     await registered(here)
     assert await ask(here, "nobody@docomo.ne.jp") is None
     assert await expand(here) == 0
-    assert await here.count(link, link.c.purpose == reissue.REQUEST) == 0
+    assert await here.count(link, link.c.purpose == wishes.Wish.PASSWORD) == 0
     assert await here.count(outbox, outbox.c.letter == "reissue") == 0
 
 
@@ -242,7 +242,7 @@ async def test_a_mail_without_a_temporary_password_leads_straight_on(here: World
     async with here.ctx.store.begin() as tx:
         await tx.execute(update(link).where(link.c.id == link_id).values(format=None))
     page = await reissue.first_page(here.ctx, who.society, link_id, here.now)
-    assert page == ReissuePage(False, here.now + 3 * HOUR)
+    assert page == ReissuePage(None, here.now + 3 * HOUR, "Hanako7")
     begun = await reissue.begin(here.ctx, who.society, link_id, form(facts), NETWORK, here.now)
     assert begun is LinkState.UNKNOWN
     assert await reissue.finish(here.ctx, who.society, link_id, None, NEW, NEW, here.now) is None

@@ -25,13 +25,21 @@ TOKEN = "abcdefghijklmnopqrstuvwxyz234567ab"
 FACTS: dict[str, str | int] = {
     "expires_at": NOW + 3 * 3_600_000,
     "changed_at": NOW,
+    "requested_at": NOW,
     "expires_on": NOW + 30 * 86_400_000,
     "nickname": "はなこ",
     "login_id": "hanako-k",
     "temporary_password": "QwErTyUi",
     "pin": "123 456",
 }
-PATHS = {"invitation": "r", "reissue": "p", "address-proof": "a", "mailed-link": "c", "confirm-by-mail": "c"}
+PATHS = {
+    "invitation": "r",
+    "reissue": "p",
+    "reissue-stale": "p",
+    "address-proof": "a",
+    "mailed-link": "c",
+    "confirm-by-mail": "c",
+}
 
 
 def societies() -> dict[str, Society]:
