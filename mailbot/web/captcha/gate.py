@@ -6,6 +6,7 @@ the same one, in any of the processes. Who passed and is refused for another fie
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -115,11 +116,12 @@ class Captcha:
 
     async def picture(self, visit: Visit) -> Response:
         challenge = self._shown(visit)
-        return Response(draw(challenge.digits(self._ring), challenge.noise(self._ring)), media_type="image/png")
+        png = await asyncio.to_thread(draw, challenge.digits(self._ring), challenge.noise(self._ring))
+        return Response(png, media_type="image/png")
 
     async def speech(self, visit: Visit) -> Response:
         challenge = self._shown(visit)
-        sound = speak(challenge.digits(self._ring), challenge.noise(self._ring))
+        sound = await asyncio.to_thread(speak, challenge.digits(self._ring), challenge.noise(self._ring))
         return ranged(sound, "audio/wav", visit.request.headers.get("range", ""))
 
     def _shown(self, visit: Visit) -> Challenge:

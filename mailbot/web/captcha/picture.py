@@ -71,7 +71,7 @@ def _curve(begin: Point, middle: Point, end: Point) -> Iterator[Point]:
 def _stroke(pixels: bytearray, points: Iterable[Point], radius: float, ink: int) -> None:
     last: Point | None = None
     for x, y in points:
-        steps = max(1, math.ceil(math.dist(last, (x, y)))) if last else 1
+        steps = max(1, math.ceil(math.dist(last, (x, y)) / 1.5)) if last else 1
         from_x, from_y = last or (x, y)
         for i in range(1, steps + 1):
             _dot(pixels, from_x + (x - from_x) * i / steps, from_y + (y - from_y) * i / steps, radius, ink)
@@ -82,7 +82,7 @@ def _dot(pixels: bytearray, x: float, y: float, radius: float, ink: int) -> None
     reach = math.ceil(radius) + 1
     for row in range(max(0, int(y) - reach), min(HEIGHT, int(y) + reach + 1)):
         for column in range(max(0, int(x) - reach), min(WIDTH, int(x) + reach + 1)):
-            cover = min(1.0, radius + 0.5 - math.hypot(column - x, row - y))
+            cover = min(1.0, radius + 0.5 - ((column - x) ** 2 + (row - y) ** 2) ** 0.5)
             if cover > 0:
                 at = row * WIDTH + column
                 pixels[at] = min(pixels[at], round(_PAPER - cover * (_PAPER - ink)))

@@ -27,7 +27,7 @@ DIGITS = tuple(_samples(digit) for digit in range(10))
 def speak(digits: str, seed: bytes) -> bytes:
     """A WAV file; the same for the same digits and seed."""
     random = Random(seed)
-    samples = array("h", bytes(RATE))  # half a second
+    samples = array("h", bytes(2 * (RATE // 2)))  # half a second
     for digit in digits:
         loud = random.uniform(0.75, 0.95)
         samples.extend(int(sample * loud) for sample in DIGITS[int(digit)])
