@@ -10,6 +10,7 @@ import typer
 
 from mailbot import app
 from mailbot.cli import common
+from mailbot.office import explain as explaining
 from mailbot.office import policy
 from mailbot.registration import stops
 
@@ -62,7 +63,7 @@ def explain(society: Name) -> None:
     """What a member of that society goes through, in plain words (Japanese)."""
 
     async def work() -> str:
-        return policy.explain(app.society_of(common.settings(), society), common.settings().site)
+        return explaining.explain(app.society_of(common.settings(), society), common.settings().site)
 
     print(common.run(work()))
 

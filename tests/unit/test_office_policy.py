@@ -9,7 +9,7 @@ import pytest
 
 from mailbot.config import Society, load
 from mailbot.config.site import Site
-from mailbot.office import policy, sheet
+from mailbot.office import explain, policy, sheet
 from mailbot.registration.steps import STEPS
 
 SETTINGS = load(Path(__file__).parents[2] / "config", {})
@@ -34,11 +34,30 @@ def rules(society: Society) -> set[str]:
 
 
 def test_every_step_has_words() -> None:
-    assert set(STEPS) <= policy.EXPLAINED_STEPS
+    assert set(STEPS) <= explain.EXPLAINED_STEPS
+
+
+def test_explain_tells_of_every_step_and_the_pin() -> None:
+    data = {
+        "journeys": {
+            "card": {
+                "starts": ["blank-mail"],
+                "steps": ["insurance-details", "consent", "show-key", "mailed-link", "enter-key", "credentials"],
+                "captcha": True,
+            }
+        },
+        "consents": [{"id": "privacy", "title": "個人情報の取扱い", "version": "1"}],
+        "login": {"pin": {"digits": 8, "minutes": 5}, "opens": "completion-delivered"},
+    }
+    words = explain.explain(sixth(**data), SITE)
+    for fact in ("「記号」、「番号」、「生年月日」", "機械", "「個人情報の取扱い」", "4けた", "8けた", "5分"):
+        assert fact in words
+    assert "お知らせに印刷するもの" not in words
 
 
 def test_explain_follows_the_file() -> None:
-    words = policy.explain(sixth(links={"registration_minutes": 95}, left_closes_login=False, purge_left_days=90), SITE)
+    changed = sixth(links={"registration_minutes": 95}, left_closes_login=False, purge_left_days=90)
+    words = explain.explain(changed, SITE)
     assert words.startswith("第六健康保険組合")
     for fact in ("t+a%b@sixth.example へ空メール", "1時間35分", "60日で使えなくなります", "06-0000-0000"):
         assert fact in words
@@ -48,7 +67,7 @@ def test_explain_follows_the_file() -> None:
 
 
 def test_explain_of_several_journeys() -> None:
-    words = policy.explain(SETTINGS.societies["shochiku"], SITE)
+    words = explain.explain(SETTINGS.societies["shochiku"], SITE)
     assert "利用登録 その1" in words
     assert "利用登録 その2" in words
     assert "名簿にメールアドレスがある方だけ" in words
