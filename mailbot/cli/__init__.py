@@ -20,6 +20,7 @@ from mailbot.cli import (
     serve,
     society,
 )
+from mailbot.cli import help as help_desk
 
 
 def _main(config: common.Config = common.DEFAULT_CONFIG) -> None:
@@ -31,7 +32,11 @@ def build() -> typer.Typer:
     """The command with all its groups."""
     command = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
     command.callback()(_main)
-    for group in (serve, demo, check, database, keys, society, roster, member, queue, revoke, purge, audit, alarm):
+    groups = (
+        serve, demo, check, database, keys, society, roster, member,
+        help_desk, queue, revoke, purge, audit, alarm,
+    )  # fmt: skip
+    for group in groups:
         group.register(command)
     return command
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mailbot import audit
 from mailbot.credentials import KeyRing, sealed_kid
 from mailbot.registration.context import Context
-from mailbot.store.tables import journey, link, member, roster_change, temporary
+from mailbot.store.tables import help_request, journey, link, member, roster_change, temporary
 
 CHUNK = 2000
 
@@ -21,6 +21,7 @@ _SEALED = (
     (temporary, "sealed_password"),
     (journey, "sealed"),
     (roster_change, "sealed_before"),
+    (help_request, "sealed"),
 )
 
 

@@ -13,11 +13,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, exists, literal_column, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mailbot import audit
 from mailbot.config import Society
 from mailbot.credentials import KeyRefused
 from mailbot.delivery import outbox
-from mailbot.delivery.outbox import Cancelled, ClaimedMail, Lane, NewMail
+from mailbot.delivery.outbox import Cancelled, ClaimedMail, Lane, MailState, NewMail
 from mailbot.mail.address import Address, AddressError, stored
+from mailbot.store.alarms import raise_alarm
 from mailbot.store.keys import among, values
 from mailbot.store.tables import member, temporary
 
@@ -27,6 +29,9 @@ from .people import DAY_MS
 from .steps.temporary_login import printed_password
 
 LETTER = "credentials"
+UNDELIVERED = "credentials-undelivered"
+"""The audit's event, and the alarm."""
+UNDELIVERED_STATES = (MailState.FAILED, MailState.EXPIRED)
 A_TURN = 200
 """Mails of one society queued in one turn of the timetable."""
 HOUR_MS = 3_600_000
@@ -182,6 +187,17 @@ def facts(ctx: Context, society: Society, mail: ClaimedMail, row: Any, now: int)
         return Cancelled("key-refused")
     login_id = people.open_text(ctx.ring, row.sealed_login_id, society.id, "temporary", "sealed_login_id", row.id)
     return {"login_id": login_id, "temporary_password": password}
+
+
+async def settled(tx: AsyncConnection, mails: Sequence[tuple[ClaimedMail, MailState]], now: int) -> None:
+    """Puts mails that could not be delivered before staff: their members know of no other way in."""
+    lost = [(mail, state) for mail, state in mails if mail.letter == LETTER and state in UNDELIVERED_STATES]
+    for mail, _ in lost:
+        text = "First credentials were not delivered; the audit record says whose, `mailbot queue list` says why"
+        await raise_alarm(tx, mail.society, UNDELIVERED, text, now)
+    for mail, state in lost:
+        facts: dict[str, str | int] = {"mail": mail.id, "state": state.value}
+        await audit.record(tx, "system", UNDELIVERED, mail.society, mail.member_id, facts, now)
 
 
 def _on_file(ctx: Context, society: Society, member_id: int, sealed: bytes) -> Address | None:

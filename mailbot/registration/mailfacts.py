@@ -115,6 +115,7 @@ async def mail_settled(
         if state in _UNDELIVERED:
             facts: Facts = {"mail": mail.id, "state": state.value}
             await audit.record(tx, "system", UNDELIVERED, mail.society, mail.member_id, facts, now)
+    await credentials_mail.settled(tx, settled, now)
 
 
 async def _read(tx: AsyncConnection, mails: Sequence[ClaimedMail]) -> _Rows:

@@ -20,7 +20,18 @@ from mailbot.delivery.outbox import Lane, NewMail
 from mailbot.store.engine import insert
 from mailbot.store.tables import address as address_table
 from mailbot.store.tables import audit as audit_table
-from mailbot.store.tables import budget, captcha_used, inbox, journey, lease, link, member, pin_login, session
+from mailbot.store.tables import (
+    budget,
+    captcha_used,
+    help_request,
+    inbox,
+    journey,
+    lease,
+    link,
+    member,
+    pin_login,
+    session,
+)
 from mailbot.store.tables import outbox as outbox_table
 
 from . import credentials_mail, people, wishes
@@ -86,6 +97,7 @@ def _over(ctx: Context, now: int) -> Iterator[tuple[Table, ColumnElement[bool]]]
     yield pin_login, pin_login.c.expires_at < now - keep.sessions_days * DAY_MS
     yield journey, journey.c.expires_at < now - keep.sessions_days * DAY_MS
     yield link, link.c.expires_at < now - keep.links_days * DAY_MS
+    yield help_request, help_request.c.done_at < now - keep.help_days * DAY_MS
     yield budget, budget.c.day_at < now - 2 * DAY_MS
     yield captcha_used, captcha_used.c.expires_at < now
 

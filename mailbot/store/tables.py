@@ -267,6 +267,7 @@ help_request = Table(
     PrimaryKeyConstraint("society", "id"),
     Index("ix_help_request_state", "society", "state", "received_at"),
     Index("ix_help_request_address", "society", "address_key"),
+    Index("ix_help_request_done", "done_at"),
     comment="Mails to a society's help address.",
 )
 

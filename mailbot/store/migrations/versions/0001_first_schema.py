@@ -87,6 +87,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("help_request", schema=None) as batch_op:
         batch_op.create_index("ix_help_request_address", ["society", "address_key"], unique=False)
+        batch_op.create_index("ix_help_request_done", ["done_at"], unique=False)
         batch_op.create_index("ix_help_request_state", ["society", "state", "received_at"], unique=False)
 
     op.create_table(
@@ -663,6 +664,7 @@ def downgrade() -> None:
     op.drop_table("inbox")
     with op.batch_alter_table("help_request", schema=None) as batch_op:
         batch_op.drop_index("ix_help_request_state")
+        batch_op.drop_index("ix_help_request_done")
         batch_op.drop_index("ix_help_request_address")
 
     op.drop_table("help_request")
