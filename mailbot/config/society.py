@@ -96,6 +96,8 @@ class HelpChannel(Section):
     """Which trouble it serves; a channel that names the case stands before those for any."""
     state: str | None = None
     """What the member should say or write, such as the symbol and number of the insurance card."""
+    note: str | None = None
+    """A sentence of its own, such as which questions are answered there."""
 
 
 class Details(Section):
