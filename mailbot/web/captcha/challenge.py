@@ -25,7 +25,7 @@ PASSES = 3
 
 _KINDS = {"proof", "picture"} | {f"passed{left}" for left in range(1, PASSES + 1)}
 _TICKET = re.compile(r"([a-z]{5,7}[0-9]?)\.([a-z2-7]{13})\.([0-9]{13})\.([a-z2-7]{33})", re.ASCII)
-_READINGS = ("ゼロ", "いち", "に", "さん", "よん", "ご", "ろく", "なな", "はち", "きゅう")
+READINGS = ("ゼロ", "いち", "に", "さん", "よん", "ご", "ろく", "なな", "はち", "きゅう")
 _KANJI = str.maketrans("〇零一二三四五六七八九", "00123456789")
 _BETWEEN = re.compile(r"[\s\-‐‑‒–—―−ー・、,，.。_/]+")
 
@@ -111,7 +111,7 @@ def _bound(kind: str, expires_at: int, browser: str) -> str:
 
 def reading(digits: str) -> str:
     """さん・なな・ご"""
-    return "・".join(_READINGS[int(digit)] for digit in digits)
+    return "・".join(READINGS[int(digit)] for digit in digits)
 
 
 def typed_digits(text: str) -> str:
