@@ -233,11 +233,16 @@ def _absolute(site: Site, folder: Path) -> Site:
     def place(path: Path, default: Path) -> Path:
         return (base / path).resolve() if path != Path() else default
 
-    templates = place(site.site.templates, Path())
+    templates, fonts = place(site.site.templates, Path()), place(site.site.fonts, Path())
     return site.model_copy(
         update={
             "site": site.site.model_copy(
-                update={"data": data, "keys": place(site.site.keys, data / "keys.json"), "templates": templates}
+                update={
+                    "data": data,
+                    "keys": place(site.site.keys, data / "keys.json"),
+                    "templates": templates,
+                    "fonts": fonts,
+                }
             ),
             "dkim": site.dkim.model_copy(update={"key": place(site.dkim.key, data / "dkim.pem")}),
             "ops": site.ops.model_copy(update={"token_file": place(site.ops.token_file, data / "ops.token")}),

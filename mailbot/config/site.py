@@ -57,6 +57,8 @@ class SiteSection(Section):
     """Key ring file, mode 0600; empty means keys.json in the data folder."""
     templates: Path = Path()
     """Folder of templates; empty means the ones that come with mailbot."""
+    fonts: Path = Path()
+    """Folder of further fonts (ttf, otf, ttc) for names that the fonts of the printed notice lack."""
 
     @field_validator("web_url")
     @classmethod

@@ -296,6 +296,7 @@ notice_letter = Table(
     _id("member_id"),
     _id("temporary_id"),
     Column("generation", Integer, nullable=False),
+    Column("tag", String(16), comment="in the registration address of this sheet, where the society wants one"),
     PrimaryKeyConstraint("society", "batch_id", "sheet", "member_id"),
     ForeignKeyConstraint(["society", "batch_id"], ["notice_batch.society", "notice_batch.id"], ondelete="CASCADE"),
     Index("ix_notice_letter_member", "society", "member_id"),
@@ -335,8 +336,10 @@ inbox = Table(
     Column("action", String(8), nullable=False),
     Column("reason", String(32), nullable=False),
     Column("outbox_id", BigInteger),
+    Column("tag", String(16), comment="what stood behind + in our address, where a printed notice may have put it"),
     PrimaryKeyConstraint("society", "inbox_key"),
     Index("ix_inbox_address", "society", "address_key"),
+    Index("ix_inbox_tag", "society", "tag"),
     Index("ix_inbox_received", "received_at"),
     comment="Facts of every mail that was answered 2xx.",
 )

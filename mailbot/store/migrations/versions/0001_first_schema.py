@@ -105,12 +105,19 @@ def upgrade() -> None:
         sa.Column("action", sa.String(length=8), nullable=False),
         sa.Column("reason", sa.String(length=32), nullable=False),
         sa.Column("outbox_id", sa.BigInteger(), nullable=True),
+        sa.Column(
+            "tag",
+            sa.String(length=16),
+            nullable=True,
+            comment="what stood behind + in our address, where a printed notice may have put it",
+        ),
         sa.PrimaryKeyConstraint("society", "inbox_key", name=op.f("pk_inbox")),
         comment="Facts of every mail that was answered 2xx.",
     )
     with op.batch_alter_table("inbox", schema=None) as batch_op:
         batch_op.create_index("ix_inbox_address", ["society", "address_key"], unique=False)
         batch_op.create_index("ix_inbox_received", ["received_at"], unique=False)
+        batch_op.create_index("ix_inbox_tag", ["society", "tag"], unique=False)
 
     op.create_table(
         "journey",
@@ -458,6 +465,12 @@ def upgrade() -> None:
         sa.Column("member_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("temporary_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("generation", sa.Integer(), nullable=False),
+        sa.Column(
+            "tag",
+            sa.String(length=16),
+            nullable=True,
+            comment="in the registration address of this sheet, where the society wants one",
+        ),
         sa.ForeignKeyConstraint(
             ["society", "batch_id"],
             ["notice_batch.society", "notice_batch.id"],
@@ -658,6 +671,7 @@ def downgrade() -> None:
 
     op.drop_table("journey")
     with op.batch_alter_table("inbox", schema=None) as batch_op:
+        batch_op.drop_index("ix_inbox_tag")
         batch_op.drop_index("ix_inbox_received")
         batch_op.drop_index("ix_inbox_address")
 
