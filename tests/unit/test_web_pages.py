@@ -95,6 +95,8 @@ def _facts(society: Society, name: str) -> dict[str, Any]:
         "pending": {2: view.pending[0]},
         "ticked": set(),
         "expires_at": LATER,
+        "steps": True,
+        "login_id": "hanako",
         "again_at": LATER,
         **ways_in(society),
     }
@@ -145,7 +147,8 @@ def _fields_are_labelled(tree: Any) -> None:
             assert tree.xpath(f"//*[@id='{name}']"), name
         if field.get("type") in {"text", "password", "email"}:
             assert field.get("autocomplete")
-            assert "※" in tree.xpath(f"string(//label[@for='{field.get('id')}'])")
+            label = tree.xpath(f"string(//label[@for='{field.get('id')}'])")
+            assert "※" in label + field.xpath("string(ancestor::fieldset/legend)")
 
 
 def test_titles_are_distinct(pages: Pages, societies: dict[str, Society]) -> None:
