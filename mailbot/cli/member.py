@@ -1,14 +1,13 @@
-"""`mailbot member`: look members up, mend an address, and hand registrations over to the portal."""
+"""`mailbot member`: look members up and mend an address. What else is done for one member is in `memberwork`."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from mailbot import app
-from mailbot.cli import common
+from mailbot.cli import common, memberwork
 from mailbot.credentials import decode_id, encode_id
 from mailbot.office import members
 from mailbot.office.members import Card, masked
@@ -19,8 +18,9 @@ Reveal = Annotated[bool, typer.Option("--reveal", help="Show names, numbers and 
 
 
 def register(command: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Members: find one, see how far they are, mend an address, export.")
-    for function in (find, show, address, export):
+    group = typer.Typer(no_args_is_help=True, help="Members: find one, see what happened, help on the phone, export.")
+    work = (memberwork.renotify, memberwork.unlock, memberwork.reset, memberwork.export)
+    for function in (find, show, memberwork.timeline, address, *work):
         group.command()(function)
     command.add_typer(group, name="member")
 
@@ -175,21 +175,3 @@ def address(
         return done.text
 
     print(f"{common.run(work())} counts once its owner has followed the link mailed to it.")
-
-
-def export(
-    society: Name,
-    out: Annotated[Path, typer.Option("--out", help="File to write (mode 0600); refused where it exists.")],
-) -> None:
-    """Write the registered members, their proved addresses and their choices as CSV, for the portal."""
-
-    async def work() -> int:
-        async with common.opened() as (ctx, now):
-            chosen = app.society_of(ctx.settings, society)
-            return await members.export(ctx, chosen, out, actor=common.actor(), now=now)
-
-    try:
-        count = common.run(work())
-    except OSError as error:
-        raise common.fail(common.Failed(f"{out}: {error.strerror}")) from error
-    print(f"{count} members written to {out}.")

@@ -1,12 +1,8 @@
-"""Members as staff look them up, and the export for the portal."""
+"""Members as staff look them up, and mend an address."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import or_, select
@@ -15,19 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mailbot import audit, credentials
 from mailbot.config import Society
 from mailbot.mail.address import Address
-from mailbot.registration import choices, notices, people
+from mailbot.registration import choices, notices
 from mailbot.registration.context import Context
 from mailbot.registration.members import MemberRecord, find, view
 from mailbot.registration.outcomes import Complaint
 from mailbot.store.tables import address, link, member, outbox
 
-from . import sheet
+__all__ = ["Card", "LinkLine", "card", "correct_address", "find", "masked", "view"]
 
-__all__ = ["Card", "LinkLine", "card", "correct_address", "export", "find", "masked", "view"]
-
-CHUNK = 1000
 SHOWN = 20
-JAPAN = timedelta(hours=9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,90 +119,3 @@ async def correct_address(
 def masked(text: str, keep: int = 0) -> str:
     """Only the first characters of a fact; how long it is does not show either."""
     return f"{text[:keep]}＊＊＊" if text else ""
-
-
-# --- export ---------------------------------------------------------------------------------------------------------
-
-
-def _head(society: Society) -> list[str]:
-    return [
-        "記号",
-        "番号",
-        "氏名",
-        "カナ氏名",
-        "ログインID",
-        "ニックネーム",
-        "登録日時",
-        "最終ログイン日時",
-        *(f"メールアドレス{slot}" for slot in range(1, society.profile.addresses + 1)),
-        *(f"配信: {choice.label}" for choice in society.profile.wanted),
-        *(f"公開: {choice.label}" for choice in society.profile.disclosure),
-        "保護",
-        "資格喪失日",
-    ]
-
-
-async def export(ctx: Context, society: Society, file: Path, *, actor: str, now: int) -> int:
-    """Writes the registered members with their proved addresses and choices; how many. Raises OSError where the file
-    exists. Times are Japanese."""
-    count = await sheet.write(file, _head(society), _rows(ctx, society))
-    async with ctx.store.begin() as tx:
-        await audit.record(tx, actor, "members-exported", society.id, None, {"count": count}, now)
-    return count
-
-
-async def _rows(ctx: Context, society: Society) -> AsyncIterator[list[str]]:
-    m, after = member.c, 0
-    while True:
-        async with ctx.store.read() as tx:
-            rows = (
-                await tx.execute(
-                    select(member)
-                    .where(m.society == society.id, m.id > after, m.state == "registered")
-                    .order_by(m.id)
-                    .limit(CHUNK)
-                )
-            ).all()
-            addresses = await _addresses(tx, society, [row.id for row in rows])
-        for row in rows:
-            yield _row(ctx, society, row, addresses.get(row.id, {}))
-        if len(rows) < CHUNK:
-            return
-        after = rows[-1].id
-
-
-async def _addresses(tx: AsyncConnection, society: Society, ids: Sequence[int]) -> dict[int, dict[int, str]]:
-    c = address.c
-    found: dict[int, dict[int, str]] = {}
-    statement = select(c.member_id, c.slot, c.address).where(c.society == society.id, c.member_id.in_(ids))
-    for member_id, slot, text in await tx.execute(statement):
-        found.setdefault(member_id, {})[slot] = text
-    return found
-
-
-def _row(ctx: Context, society: Society, row: Any, addresses: dict[int, str]) -> list[str]:
-    person = people.open_person(ctx.ring, row.sealed, society.id, row.id)
-    chosen = json.loads(row.choices)
-    return [
-        person.symbol,
-        person.number,
-        person.name,
-        person.kana,
-        row.login_id or "",
-        people.open_text(ctx.ring, row.sealed_nickname, society.id, "member", "sealed_nickname", row.id),
-        _moment(row.registered_at),
-        _moment(row.last_login_at),
-        *(addresses.get(slot, "") for slot in range(1, society.profile.addresses + 1)),
-        *(_yes(chosen.get("wanted", {}).get(choice.id, choice.default)) for choice in society.profile.wanted),
-        *(_yes(chosen.get("disclosure", {}).get(choice.id, choice.default)) for choice in society.profile.disclosure),
-        _yes(row.protected) if row.protected else "",
-        row.left_on or "",
-    ]
-
-
-def _moment(ms: int | None) -> str:
-    return (datetime.fromtimestamp(ms / 1000, UTC) + JAPAN).strftime("%Y-%m-%d %H:%M:%S") if ms else ""
-
-
-def _yes(value: object) -> str:
-    return "はい" if value else "いいえ"

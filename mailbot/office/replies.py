@@ -1,0 +1,76 @@
+"""What a relay answered, in words that can be said on the phone."""
+
+from __future__ import annotations
+
+import re
+
+from mailbot.mail.status import Effect, OutcomeKind, Stage, classify
+
+_CODES = re.compile(r"(?:^|: )(\d{3})(?: (\d\.\d{1,3}\.\d{1,3}))?(?= |$)")
+
+_DONE = "メールサーバーが受け取りました"
+_UNSURE = "メールサーバーに渡しましたが返事がなく、届いたかどうか分かりません"
+_FAILED = {
+    Effect.SUPPRESS: "このあて先のメールアドレスはありません",
+    Effect.SOFT: "あて先のメールボックスがいっぱいで、届けられませんでした",
+    Effect.POLICY: "相手側が受け取りを断りました（迷惑メール対策や受信設定）",
+    Effect.SYNTAX: "メールアドレスの書き方が相手側に受け入れられませんでした",
+}
+_DEFERRED = {
+    Effect.SOFT: "あて先のメールボックスがいっぱいです。あとでもう一度送ります",
+    Effect.SLOW_DOMAIN: "相手側が混み合っています。あとでもう一度送ります",
+    Effect.OUR_FAULT: "こちらのメールサーバーが受け取りません。あとでもう一度送ります",
+}
+_LOST = "メールサーバーにつながりませんでした。あとでもう一度送ります"
+
+
+def plain(outcome: str, reply: str) -> str:
+    """A row of `attempt` (`outcome`, `relay_reply`) as a Japanese sentence, with the reply's codes where it has any."""
+    found = _CODES.search(reply)
+    code, enhanced = (int(found[1]), found[2] or "") if found else (0, "")
+    words = _words(outcome, code, enhanced)
+    codes = f"{code} {enhanced}".strip() if code else ""
+    return f"{words}（{codes}）" if codes and outcome != OutcomeKind.DELIVERED else words
+
+
+def _words(outcome: str, code: int, enhanced: str) -> str:
+    effect = classify(code, enhanced, Stage.RCPT).effect
+    match outcome:
+        case OutcomeKind.DELIVERED:
+            return _DONE
+        case OutcomeKind.UNKNOWN:
+            return _UNSURE
+        case OutcomeKind.FAILED:
+            return _FAILED.get(effect, "届けられませんでした")
+        case _ if enhanced.startswith("4.4."):
+            return _LOST
+        case _:
+            return _DEFERRED.get(effect, "いまは受け取られませんでした。あとでもう一度送ります")
+
+
+_STATES = {
+    "queued": "送信待ち",
+    "held": "係員の確認待ち",
+    "delivered": "送信済み",
+    "failed": "届けられなかった",
+    "expired": "時間切れで送らなかった",
+    "cancelled": "送らなかった",
+}
+_REASONS = {
+    "deadline": "リンクなどの期限までに渡せなかった",
+    "unconfirmed": "届いたかどうか分からない",
+    "staff": "係員が止めた",
+    "address-removed": "メールアドレスが登録から外された",
+    "member-gone": "登録がなくなった",
+    "letter-gone": "仮パスワードが作り直された",
+    "link-used": "リンクが使われた",
+    "link-expired": "リンクの期限が過ぎた",
+    "link-revoked": "リンクが新しいものに替わった",
+    "not-due": "もう必要がなくなった",
+}
+
+
+def ended(state: str, reason: str | None) -> str:
+    """What became of a mail (`state` and `reason` of its row)."""
+    why = _REASONS.get(reason or "", "")
+    return _STATES.get(state, state) + (f"（{why}）" if why else "")

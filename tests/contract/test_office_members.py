@@ -1,0 +1,328 @@
+"""What staff do for one member, on both databases."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert, select, update
+
+from mailbot.delivery import outbox as queue
+from mailbot.delivery.mails import Settlement
+from mailbot.delivery.outbox import Lane, NewMail
+from mailbot.mail.status import Outcome, OutcomeKind, Status
+from mailbot.office.export import export
+from mailbot.office.renotify import NotSent, Sent, renotify
+from mailbot.office.sheet import Encoding
+from mailbot.office.timeline import Moment, timeline
+from mailbot.registration import login, mailfacts, people
+from mailbot.registration.outcomes import Refused
+from mailbot.registration.reset import LETTER, reset
+from mailbot.registration.steps.temporary_login import printed_password
+from mailbot.registration.unlock import Lifted, unlock
+from mailbot.store import new_id
+from mailbot.store.tables import address, audit, budget, consent, journey, link, member, outbox, session, temporary
+from tests.support.factory import HOUR, MINUTE, NETWORK, NOW, Joined, World
+
+ACTOR = "cli:sato"
+FULL = Outcome(OutcomeKind.FAILED, Status(552, "5.2.2", "mailbox full"), "relay:25")
+LATER = Outcome(OutcomeKind.DEFERRED, Status(451, "4.7.1", "greylisted"), "relay:25")
+TAKEN = Outcome(OutcomeKind.DELIVERED, Status(250, "2.0.0", "queued"), "relay:25")
+OTHER = "198.51.100.0/24"
+
+
+async def registered(here: World, society: str = "yokokou", login_id: str = "hanako-one", **more: Any) -> Joined:
+    who = await here.join(society, **more)
+    await here.register(who, login_id)
+    return who
+
+
+async def settle(here: World, letter: str, outcome: Outcome) -> None:
+    """What the relay answers to the mails of this kind that wait."""
+    async with here.ctx.store.begin() as tx:
+        claimed = [mail for mail in await queue.claim(tx, here.now, 50) if mail.letter == letter]
+        settled = await queue.settle(tx, [Settlement(mail, outcome) for mail in claimed], here.now)
+        await mailfacts.mail_settled(here.ctx, tx, settled, here.now)
+
+
+async def events(here: World, who: Joined) -> list[Moment]:
+    found = await timeline(here.ctx, who.society, who.id)
+    assert found is not None
+    assert [one.at for one in found] == sorted(one.at for one in found)
+    return found
+
+
+async def put_link(here: World, who: Joined, purpose: str, ends: int) -> int:
+    link_id = new_id()
+    row = {"society": who.society.id, "id": link_id, "purpose": purpose, "member_id": who.id, "kid": 0}
+    where = {"address": "a@docomo.ne.jp", "address_key": "a@docomo.ne.jp"}
+    async with here.ctx.store.begin() as tx:
+        await tx.execute(insert(link).values(**row, **where, created_at=here.now, expires_at=ends))
+    return link_id
+
+
+async def test_the_timeline_tells_the_way_from_the_letter_to_the_login(here: World) -> None:
+    who = await here.join("yokokou")
+    here.now += HOUR
+    link_id = await here.link("yokokou", "hanako@docomo.ne.jp")
+    await settle(here, "invitation", LATER)
+    here.now += 2 * MINUTE
+    await settle(here, "invitation", TAKEN)
+    assert [one.event for one in await events(here, who)] == ["roster-joined", "letter-made"]  # nobody knows who wrote
+    begun = await here.begin(who, link_id)
+    here.now += MINUTE
+    await here.submit(who, begun, "hanako-one")
+    await settle(here, "completion", TAKEN)
+    here.now += MINUTE
+    await here.log_in(who, "hanako-one")
+    found = await events(here, who)
+    order = ["mail-queued", "mail-deferred", "mail-delivered", "journey-begun", "link-used", "login"]
+    seen = [one.event for one in found]
+    assert [name for name in dict.fromkeys(seen) if name in order] == order
+    assert {"letter-used", "registered"} <= set(seen)
+    words = {one.event: one.what for one in found}
+    deferred = "相手側が混み合っています。あとでもう一度送ります（451 4.7.1）"
+    assert words["mail-deferred"] == f"「利用登録手続きのご案内」（hanako@docomo.ne.jp）: {deferred}"
+    assert all(who.password not in one.what and who.login_id not in one.what for one in found)
+    assert await timeline(here.ctx, who.society, 17) is None
+    assert await timeline(here.ctx, here.society("shochiku"), who.id) is None
+
+
+async def test_the_timeline_of_another_member_is_another(here: World) -> None:
+    who = await registered(here)
+    other = await here.join("yokokou")
+    assert [one.event for one in await events(here, other)] == ["roster-joined", "letter-made"]
+    assert len(await events(here, who)) > 5
+
+
+async def test_a_reset_leaves_nothing_of_the_registration_but_its_history(here: World) -> None:
+    who = await registered(here, nickname="はなちゃん")
+    token = await here.log_in(who, "hanako-one")
+    async with here.ctx.store.begin() as tx:
+        await tx.execute(
+            insert(address).values(
+                society="yokokou",
+                member_id=who.id,
+                slot=2,
+                address="b@example.jp",
+                address_key="b@example.jp",
+                proved_at=here.now,
+            )
+        )
+        await tx.execute(
+            insert(consent).values(
+                society="yokokou", member_id=who.id, text_id="terms", version="1", digest=b"x", agreed_at=here.now
+            )
+        )
+        await tx.execute(update(member).values(choices='{"wanted":{"news":true}}', pin_failures=7))
+    await put_link(here, who, "reissue", here.now + HOUR)
+    assert isinstance(await login.log_in(here.ctx, who.society, "hanako-one", "wrong", OTHER, here.now), Refused)
+    here.now += MINUTE
+
+    done = await reset(here.ctx, who.society, who.id, actor=ACTOR, now=here.now)
+    assert done is not None
+    assert set(done.told) == {"hanako@docomo.ne.jp", "b@example.jp"}
+    assert (done.formula, done.left) == (False, False)
+    (row,) = await here.rows(select(member))
+    gone = (row.login_id, row.login_key, row.password_hash, row.registered_at, row.last_login_at, row.login_opens_at)
+    assert gone == (None,) * 6
+    assert (row.state, row.choices, row.pin_failures, row.login_kind) == ("invited", "{}", 0, "chosen")
+    place = ("yokokou", "member", "sealed_nickname", who.id)
+    assert people.open_text(here.ctx.ring, row.sealed_nickname, *place) == "はなちゃん"
+    assert await here.count(address) == await here.count(session) == 0
+    assert await here.count(consent) == 1
+    assert await here.count(link, link.c.member_id == who.id, link.c.revoked_at.is_(None)) == 0
+    assert await here.count(journey, journey.c.expires_at > here.now) == 0
+    assert await here.count(budget, budget.c.subject.like("%|" + OTHER), budget.c.subject.not_like("*%")) == 0
+    states = {one.id: one.state for one in await here.rows(select(temporary))}
+    assert states == {who.letter: "used", done.new_letter: "live"}
+    assert await login.session(here.ctx, who.society, token, here.now) is None
+
+    mails = await here.mails(LETTER)
+    assert {mail.recipient for mail in mails} == set(done.told)
+    async with here.ctx.store.read() as tx:
+        assert await mailfacts.mail_facts(here.ctx, tx, mails, here.now) == [{"changed_at": here.now}] * 2
+    last = (await here.rows(select(audit.c.actor, audit.c.event, audit.c.member_id).order_by(audit.c.number)))[-1]
+    assert last == (ACTOR, "registration-reset", who.id)
+    assert "registration-reset" in [one.event for one in await events(here, who)]
+    assert await reset(here.ctx, who.society, who.id, actor=ACTOR, now=here.now) is None
+
+    # afresh, with the same login ID; and who was reset may be reset again
+    async with here.ctx.store.read() as tx:
+        (letter,) = (await tx.execute(select(temporary).where(temporary.c.id == done.new_letter))).all()
+    sealed = ("yokokou", "temporary", "sealed_login_id", letter.id)
+    printed_id = people.open_text(here.ctx.ring, letter.sealed_login_id, *sealed)
+    printed, _ = printed_password(here.ctx, who.society, letter)
+    again = Joined(who.society, who.id, letter.id, printed_id, printed)
+    await here.register(again, "hanako-one", "new@docomo.ne.jp")
+    assert await reset(here.ctx, who.society, who.id, actor=ACTOR, now=here.now) is not None
+
+
+async def test_who_left_or_is_not_registered_gets_no_letter(here: World) -> None:
+    invited = await here.join("yokokou")
+    assert await reset(here.ctx, invited.society, invited.id, actor=ACTOR, now=here.now) is None
+    assert await reset(here.ctx, invited.society, 17, actor=ACTOR, now=here.now) is None
+    who = await registered(here)
+    async with here.ctx.store.begin() as tx:
+        await tx.execute(update(member).where(member.c.id == who.id).values(left_on="2020-01-01"))
+    done = await reset(here.ctx, who.society, who.id, actor=ACTOR, now=here.now)
+    assert done is not None
+    assert (done.left, done.new_letter) == (True, None)
+
+
+async def lifted(here: World, who: Joined) -> Lifted:
+    done = await unlock(here.ctx, who.society, who.id, actor=ACTOR, now=here.now)
+    assert done is not None
+    return done
+
+
+async def test_unlocking_lifts_the_pauses_of_one_member(here: World) -> None:
+    who, other = await registered(here), await registered(here, login_id="other-one")
+    limit = here.ctx.settings.site.budgets.login_failures_per_hour
+    for network in (NETWORK, OTHER):
+        for one in ("hanako-one", "other-one"):
+            for _ in range(limit + 1):
+                await login.log_in(here.ctx, who.society, one, "wrong", network, here.now)
+    async with here.ctx.store.begin() as tx:
+        await tx.execute(update(member).values(pin_failures=100))
+    done = await lifted(here, who)
+    assert (done.networks, done.pins, done.letters, done.opened) == (2, 100, 0, False)
+    assert await here.log_in(who, "hanako-one", network=OTHER)
+    assert isinstance(await login.log_in(here.ctx, who.society, "other-one", "x", OTHER, here.now), Refused)
+    rows = {row.id: row.pin_failures for row in await here.rows(select(member.c.id, member.c.pin_failures))}
+    assert rows == {who.id: 0, other.id: 100}
+    assert not (await lifted(here, who)).anything
+    assert await unlock(here.ctx, who.society, 17, actor=ACTOR, now=here.now) is None
+    assert [row.event for row in await here.rows(select(audit.c.event).order_by(audit.c.number))][
+        -1
+    ] == "member-unlocked"
+
+
+async def test_a_paused_letter_opens_and_a_dead_one_does_not(here: World) -> None:
+    who, dead = await here.join("yokokou"), await here.join("yokokou")
+    async with here.ctx.store.begin() as tx:
+        paused = {"failures": 20, "paused_until": here.now + HOUR}
+        await tx.execute(update(temporary).where(temporary.c.id == who.letter).values(paused))
+        await tx.execute(update(temporary).where(temporary.c.id == dead.letter).values(state="dead", failures=100))
+    done = await lifted(here, who)
+    assert (done.letters, done.paused_letters, done.dead_letters) == (1, 1, 0)
+    assert await here.begin(who, await here.link("yokokou", "a@docomo.ne.jp"))
+    done = await lifted(here, dead)
+    assert (done.letters, done.dead_letters, done.anything) == (0, 1, False)
+
+
+async def test_a_login_that_waited_for_its_mail_is_opened(here: World) -> None:
+    who = await registered(here)
+    async with here.ctx.store.begin() as tx:
+        await tx.execute(update(member).values(login_opens_at=None))
+    assert (await lifted(here, who)).opened
+    assert await here.log_in(who, "hanako-one")
+
+
+async def send_again(here: World, who: Joined) -> Sent | NotSent:
+    here.now += 2 * MINUTE
+    return await renotify(here.ctx, who.society, who.id, actor=ACTOR, now=here.now)
+
+
+async def test_an_undelivered_completion_mail_is_sent_again(here: World) -> None:
+    who = await registered(here)
+    waits = await send_again(here, who)
+    assert isinstance(waits, NotSent)
+    assert "still waits" in waits.words
+    await settle(here, "completion", FULL)
+    assert await send_again(here, who) == Sent("completion", "hanako@docomo.ne.jp")
+    assert len(await here.mails("completion")) == 2
+    assert isinstance(await renotify(here.ctx, who.society, who.id, actor=ACTOR, now=here.now), NotSent)
+    await settle(here, "completion", TAKEN)
+    delivered = await send_again(here, who)
+    assert isinstance(delivered, NotSent)
+    assert "handed over" in delivered.words
+    assert [row.event for row in await here.rows(select(audit.c.event))].count("member-renotified") == 1
+
+
+async def test_the_mail_of_a_journey_that_waits_is_sent_again_while_its_link_lives(here: World) -> None:
+    who = await here.join("yokokou")
+    ends = here.now + 3 * HOUR
+    link_id = await put_link(here, who, "mailed-link", ends)
+    async with here.ctx.store.begin() as tx:
+        first = NewMail("yokokou", "confirm-by-mail", Lane.LINK, "a@docomo.ne.jp", member_id=who.id, link_id=link_id)
+        await queue.put(tx, [first], here.now, "host.example")
+    assert isinstance(await send_again(here, who), NotSent)
+    await settle(here, "confirm-by-mail", FULL)
+    assert await send_again(here, who) == Sent("confirm-by-mail", "a@docomo.ne.jp")
+    rows = await here.rows(select(outbox.c.link_id, outbox.c.deadline_at).order_by(outbox.c.created_at))
+    assert rows[1].link_id == link_id
+    assert rows[1].deadline_at < ends
+    here.now = ends
+    instead = await send_again(here, who)
+    assert isinstance(instead, NotSent)
+    assert "a blank mail to touroku@yokokou.example" in instead.words
+
+
+async def test_nothing_is_sent_where_nothing_waits(here: World) -> None:
+    who = await here.join("yokokou")
+    left = await here.join("yokokou", left_on="2020-01-01")
+    assert isinstance(await send_again(here, who), NotSent)
+    assert isinstance(await renotify(here.ctx, who.society, left.id, actor=ACTOR, now=here.now), NotSent)
+    assert isinstance(await renotify(here.ctx, who.society, 17, actor=ACTOR, now=here.now), NotSent)
+    assert await here.count(outbox) == 0
+    assert await here.count(audit) == 0
+
+
+def read(file: Path, encoding: str = "utf-8-sig") -> list[dict[str, str]]:
+    return list(csv.DictReader(file.read_text(encoding).splitlines()))
+
+
+async def test_the_export_has_keys_choices_and_consents(here: World, tmp_path: Path) -> None:
+    who = await registered(here, name="髙橋　𠮷子", symbol="12", number="0099", birth_date="1980-01-02")
+    await here.join("yokokou")
+    async with here.ctx.store.begin() as tx:
+        for text, version in (("privacy", "2026-04"), ("terms", "2")):
+            row = {"society": "yokokou", "member_id": who.id, "text_id": text, "version": version}
+            await tx.execute(insert(consent).values(**row, digest=b"x", agreed_at=NOW))
+    file = tmp_path / "members.csv"
+    done = await export(here.ctx, who.society, file, actor=ACTOR, now=here.now)
+    assert (done.count, done.lacking) == (1, {})
+    (line,) = read(file)
+    (row,) = await here.rows(select(member.c.person_key).where(member.c.id == who.id))
+    assert line["個人キー"] == bytes(row.person_key).hex()
+    assert (line["記号"], line["番号"], line["生年月日"]) == ("12", "0099", "1980-01-02")
+    assert (line["氏名"], line["メールアドレス1"]) == ("髙橋　𠮷子", "hanako@docomo.ne.jp")
+    assert line["同意"] == "privacy 2026-04 2026-11-20 15:50:20; terms 2 2026-11-20 15:50:20"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [one.name for one in tmp_path.glob("*members.csv*")] == ["members.csv"]  # noqa: ASYNC240
+
+
+async def test_an_export_for_software_without_unicode_says_what_is_missing(here: World, tmp_path: Path) -> None:
+    who = await registered(here, name="髙橋　𠮷子", kana="タカハシ　〜コ")
+    file = tmp_path / "members.csv"
+    done = await export(here.ctx, who.society, file, actor=ACTOR, now=here.now, encoding=Encoding.CP932)
+    assert done.lacking == {"𠮷": 1}
+    (line,) = read(file, "cp932")
+    assert (line["氏名"], line["カナ氏名"]) == ("髙橋　〓子", "タカハシ　～コ")
+
+
+async def test_only_who_registered_since(here: World, tmp_path: Path) -> None:
+    await registered(here)
+    here.now += HOUR
+    late = await registered(here, login_id="late-one")
+    file = tmp_path / "members.csv"
+    done = await export(here.ctx, late.society, file, actor=ACTOR, now=here.now, since=here.now)
+    assert done.count == 1
+    assert [line["ログインID"] for line in read(file)] == ["late-one"]
+    (row,) = await here.rows(select(audit.c.facts).where(audit.c.event == "members-exported"))
+    assert row.facts == f'{{"count":1,"since":{here.now}}}'
+
+
+async def test_a_formula_in_a_cell_stays_text(here: World, tmp_path: Path) -> None:
+    who = await registered(here, nickname="")
+    async with here.ctx.store.begin() as tx:
+        nickname = people.seal_text(
+            here.ctx.ring, '=HYPERLINK("http://x.example")', "yokokou", "member", "sealed_nickname", who.id, here.now
+        )
+        await tx.execute(update(member).values(sealed_nickname=nickname))
+    file = tmp_path / "members.csv"
+    await export(here.ctx, who.society, file, actor=ACTOR, now=here.now)
+    (line,) = read(file)
+    assert line["ニックネーム"] == '\'=HYPERLINK("http://x.example")'
