@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from http.cookiejar import CookieJar
@@ -19,6 +20,8 @@ class Form:
     method: str
     values: dict[str, str] = field(default_factory=dict)
     buttons: list[str] = field(default_factory=list)
+    boxes: list[str] = field(default_factory=list)
+    """Names of tick boxes."""
 
 
 class _Reader(HTMLParser):
@@ -40,6 +43,8 @@ class _Reader(HTMLParser):
             self.forms.append(Form(values.get("action", ""), values.get("method", "get").upper()))
         elif tag == "input" and self.forms and values.get("name"):
             kind = values.get("type", "text")
+            if kind == "checkbox":
+                self.forms[-1].boxes.append(values["name"])
             if kind not in ("checkbox", "radio") or "checked" in values:
                 self.forms[-1].values[values["name"]] = values.get("value", "on" if kind == "checkbox" else "")
         elif tag in ("h1", "a", "button"):
@@ -105,7 +110,10 @@ class Browser:
 
     async def send(self, page: Page, **values: str) -> Page:
         """Fills in the form that has these fields and sends it. Raises LookupError."""
-        form = page.form(*values)
+        return await self.fill(page, page.form(*values), values)
+
+    async def fill(self, page: Page, form: Form, values: Mapping[str, str]) -> Page:
+        """Sends a form of the page with these values beside its own."""
         data = urlencode({**form.values, **values}).encode()
         return await asyncio.to_thread(self._fetch, urljoin(page.url, form.action or page.url), data)
 

@@ -7,6 +7,7 @@ import base64
 import re
 from dataclasses import dataclass
 from email import message_from_bytes, policy
+from email.header import decode_header, make_header
 
 from mailbot.delivery.relay import Captured, CaptureRelay
 
@@ -37,13 +38,14 @@ class Mail:
 
 
 def read(number: int, captured: Captured) -> Mail:
-    message = message_from_bytes(captured.message, policy=policy.default)
+    message = message_from_bytes(captured.message, policy=policy.compat32)
     body = base64.b64decode(str(message.get_payload())).decode("utf-8").replace("\r\n", "\n")
     return Mail(
         number,
         captured.recipient.text,
-        str(message["From"]),
-        str(message["Subject"]),
+        # policy.default puts a blank between two encoded-words (against RFC 2047 section 6.2)
+        str(make_header(decode_header(message["From"]))),
+        str(make_header(decode_header(message["Subject"]))),
         body,
         captured.at,
         "DKIM-Signature" in message,

@@ -67,7 +67,7 @@ def demo_app(robot: Robot, settings: Settings, relay: CaptureRelay) -> Starlette
         society, phone = chosen(request)
         login = society.addresses.registration is None
         content = policy.qr_content(society, settings.site, login=login)
-        letters = await people.letters(robot.ctx, society, robot.clock.now())
+        letters = await people.everybody(robot.ctx, society, robot.clock.now())
         household = [one for one in letters if one.household == letters[0].household] if letters else []
         return HTMLResponse(
             template.render(
@@ -78,6 +78,7 @@ def demo_app(robot: Robot, settings: Settings, relay: CaptureRelay) -> Starlette
                 ops=f"http://{settings.site.ops.listen}/",
                 qr=segno.make(content, error="m", micro=False).svg_data_uri(border=2, scale=4),
                 qr_text=content,
+                paper=any("temporary-login" in journey.steps for journey in society.journeys.values()),
                 household=household or letters[:1],
                 others=[one for one in letters if one not in household],
                 said=request.query_params.get("said", ""),

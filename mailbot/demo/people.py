@@ -1,4 +1,4 @@
-"""The invented members' letters, opened for the demo page: what would stand on paper."""
+"""The invented members, opened for the demo: what would stand on their notices and on their cards."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from mailbot.store.tables import member, temporary
 
 
 @dataclass(frozen=True)
-class Letter:
-    """What one person's notice says."""
+class Someone:
+    """What one person's notice and insurance card say."""
 
     name: str
     kana: str
@@ -29,10 +29,13 @@ class Letter:
     household: bytes
     registered: bool
     born: date | None
+    symbol: str
+    number: str
+    relation: str
 
 
-async def letters(ctx: Context, society: Society, now: int) -> list[Letter]:
-    """Letters of everybody on the roster: the household with the most open letters first, the eldest of each first."""
+async def everybody(ctx: Context, society: Society, now: int) -> list[Someone]:
+    """Everybody with a letter: the household with the most open letters first, the eldest of each first."""
     statement = (
         select(member, temporary)
         .join(temporary, (temporary.c.society == member.c.society) & (temporary.c.member_id == member.c.id))
@@ -58,7 +61,7 @@ async def letters(ctx: Context, society: Society, now: int) -> list[Letter]:
                 ctx.ring, row[temporary.c.kid], society.id, letter_id, row[temporary.c.generation], fmt
             )
         found.append(
-            Letter(
+            Someone(
                 person.name,
                 person.kana,
                 login_id,
@@ -68,11 +71,14 @@ async def letters(ctx: Context, society: Society, now: int) -> list[Letter]:
                 bytes(row[member.c.household] or b""),
                 row[member.c.state] == "registered",
                 person.born,
+                person.symbol,
+                person.number,
+                person.relation,
             )
         )
     still_open = Counter(letter.household for letter in found if not letter.registered)
 
-    def place(one: Letter) -> tuple[int, bytes, bool, date, str]:
+    def place(one: Someone) -> tuple[int, bytes, bool, date, str]:
         return -still_open[one.household], one.household, one.registered, one.born or date.max, one.kana
 
     return sorted(found, key=place)
