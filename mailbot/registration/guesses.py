@@ -6,9 +6,10 @@ thousand guesses. A pair of account and network is what pauses: a stranger elsew
 
 from __future__ import annotations
 
-from sqlalchemy import and_, case, or_, select, update
+from sqlalchemy import and_, case, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mailbot.credentials import KeyRing
 from mailbot.ratelimit import HOUR_MS, refund
 from mailbot.store.engine import insert
 from mailbot.store.tables import budget
@@ -52,6 +53,18 @@ async def pause_end(tx: AsyncConnection, society: str, subject: str, limit: int,
 async def forget(tx: AsyncConnection, society: str, subject: str) -> None:
     """The guess was right: the subject starts anew."""
     await refund(tx, society, SCOPE, subject)
+
+
+def account(ring: KeyRing, society: str, login_key: str) -> str:
+    """The part of a subject that names an account without telling its login ID; the network follows after a bar."""
+    return ring.index("login-guess", society, login_key).hex()
+
+
+async def lift(tx: AsyncConnection, society: str, account: str) -> int:
+    """Forgets the guesses at an account from every network; from how many there were any."""
+    c = budget.c
+    mine = (c.society == society, c.scope == SCOPE, c.subject.startswith(f"{account}|", autoescape=True))
+    return (await tx.execute(delete(budget).where(*mine))).rowcount
 
 
 async def forgive_one(tx: AsyncConnection, society: str, subject: str) -> None:
