@@ -52,7 +52,7 @@ def page(
             if member:
                 visit.session_token = visit.cookie(cookies.session_name(society.id))
                 if visit.session_token is None:
-                    return visit.go("login")
+                    return visit.go("login?again=1")
             refusal = await _form_gates(visit) if posted else None
             if refusal is not None:
                 return visit.finish(refusal)

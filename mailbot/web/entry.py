@@ -52,7 +52,7 @@ async def requested(visit: Visit) -> Response:
 
 async def ask_login(visit: Visit) -> Response:
     query = visit.request.query_params
-    note = next((name for name in ("ended", "out") if query.get(name) == "1"), "")
+    note = next((name for name in ("ended", "again", "out") if query.get(name) == "1"), "")
     return visit.page("login.html", case=HelpCase.LOGIN, note=note, **ways_in(visit.society))
 
 
