@@ -189,6 +189,8 @@ LETTERS: Mapping[str, LetterKind] = {
         {
             "login_id": Fact(FactKind.CODE, "the temporary login ID", "12345678"),
             "temporary_password": Fact(FactKind.CODE, "the temporary password", "QwErTyUi"),
+            # members who share a mailbox get one mail each, and have to tell them apart
+            "nickname": Fact(FactKind.TEXT, "the nickname on the roster", "港" * MAX_TEXT, "ご加入者", must=False),
         },
         secret=True,
         help=HelpCase.REGISTRATION,
@@ -227,6 +229,7 @@ def society_facts(society: Society, web_url: str, help_case: HelpCase) -> dict[s
         "label": {key: society.label(key) for key in DEFAULT_LABELS},
         "blank_mail": bool(society.journeys_for(Start.BLANK_MAIL)),
         "web_form": bool(society.journeys_for(Start.WEB_FORM)),
+        "credentials_mail": society.credentials_mail is not None,
         "paper": any("temporary-login" in journey.steps for journey in society.journeys.values()),
         "registration_lifetime": lifetime(society.links.registration_minutes),
         "reissue_lifetime": lifetime(society.links.reissue_minutes),

@@ -54,6 +54,7 @@ _COLUMNS = (
     member.c.sealed,
     member.c.state.label("member_state"),
     member.c.left_on,
+    member.c.sealed_nickname,
     temporary.c.id,
     temporary.c.sealed_login_id,
     temporary.c.sealed_password,
@@ -186,7 +187,10 @@ def facts(ctx: Context, society: Society, mail: ClaimedMail, row: Any, now: int)
     except KeyRefused:
         return Cancelled("key-refused")
     login_id = people.open_text(ctx.ring, row.sealed_login_id, society.id, "temporary", "sealed_login_id", row.id)
-    return {"login_id": login_id, "temporary_password": password}
+    found = {"login_id": login_id, "temporary_password": password}
+    blob = row.sealed_nickname
+    nickname = people.open_text(ctx.ring, blob, society.id, "member", "sealed_nickname", row.member_id)
+    return {**found, "nickname": nickname} if nickname else found
 
 
 async def settled(tx: AsyncConnection, mails: Sequence[tuple[ClaimedMail, MailState]], now: int) -> None:
