@@ -12,6 +12,7 @@ from mailbot.config import HelpCase, Start
 from mailbot.credentials import decode_id, encode_id
 from mailbot.registration import journeys, mailed
 from mailbot.registration.outcomes import Begun, Complaint, End, Field, JourneyEnd, Moved, Refused, StepPage
+from mailbot.web import captcha
 from mailbot.web.cookies import journey_name
 from mailbot.web.tickets import Ticket, hand_out
 from mailbot.web.visit import Visit
@@ -63,6 +64,13 @@ async def _first(visit: Visit, start: Start, ticket: Ticket | None) -> Response:
 async def _begin(visit: Visit, start: Start, ticket: Ticket | None) -> Response:
     link_id = ticket.link_id if ticket else None
     name = visit.form.get("journey")
+    asks = await journeys.first_page(visit.ctx, visit.society, start, link_id, visit.now, name)
+    if isinstance(asks, StepPage) and asks.facts["journey"].captcha:
+        if captcha.RENEW in visit.form:
+            return _step(visit, asks, kept=True)
+        complaint = await visit.web.captcha.passes(visit, visit.form, visit.now)
+        if complaint is not None:
+            return _step(visit, asks, refused=Refused((complaint,)))
     result = await journeys.begin(visit.ctx, visit.society, start, link_id, visit.form, visit.network, visit.now, name)
     if isinstance(result, Begun):
         public = bind(visit, result)
@@ -207,13 +215,17 @@ def _end(visit: Visit, end: JourneyEnd) -> Response:
     return visit.failure("tries" if end.kind is End.TOO_MANY_TRIES else "link")
 
 
-def _step(visit: Visit, step: StepPage, *, refused: Refused | None = None, shown: bool = False) -> Response:
+def _step(
+    visit: Visit, step: StepPage, *, refused: Refused | None = None, shown: bool = False, kept: bool = False
+) -> Response:
+    """`kept`: with what was typed, though nothing was refused."""
     complaints: Sequence[Complaint] = refused.complaints if refused else ()
     typed = dict(step.values)
-    if refused or shown:
+    if refused or shown or kept:
         typed = _typed(visit.form, step.fields, with_passwords=shown) | {
             name: text for name, text in typed.items() if not any(f.name == name for f in step.fields)
         }
+    asks_captcha = step.journey_id is None and step.facts["journey"].captcha
     return visit.page(
         f"steps/{step.step}.html",
         status=refused.status if refused else 200,
@@ -222,6 +234,7 @@ def _step(visit: Visit, step: StepPage, *, refused: Refused | None = None, shown
         values=typed,
         step=step,
         shown=shown,
+        captcha=visit.web.captcha.fragment(visit, complaints) if asks_captcha else "",
         again=visit.request.query_params.get("sent") == "again",
     )
 

@@ -53,6 +53,7 @@ class Pages:
             "shown": False,
             "member": None,
             "place": "",
+            "captcha": "",
         }
         return environment.get_template(name).render({**frame, **facts})
 

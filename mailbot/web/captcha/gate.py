@@ -11,16 +11,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from mailbot.credentials import KeyRing
-from mailbot.ratelimit import HOUR_MS, Hit, Limits, hit
+from mailbot.ratelimit import Hit, Ledger, Limits
 from mailbot.registration.outcomes import Complaint
 from mailbot.store.engine import insert
-from mailbot.store.tables import budget, captcha_used
+from mailbot.store.tables import captcha_used
 from mailbot.telemetry import emit
 from mailbot.web import japan
 from mailbot.web.marks import Marks
@@ -135,14 +134,11 @@ class Captcha:
 async def _too_many(tx: AsyncConnection, visit: Visit, now: int) -> int | None:
     """Counts one answer to the plain question; when the network may answer again, if it gave too many."""
     one = Hit(visit.society.id, "captcha", visit.network, Limits(hour=QUESTIONS_PER_HOUR))
-    (within,) = await hit(tx, [one], now)
-    if within:
-        return None
-    c = budget.c
-    begun = await tx.scalar(
-        select(c.hour_at).where(c.society == one.society, c.scope == one.scope, c.subject == one.subject)
-    )
-    return japan.next_minute((begun or now) + HOUR_MS)
+    ledger = await Ledger.lock(tx, [one.key], now)
+    if ledger.allow([one]) is not None:
+        return japan.next_minute(ledger.again_at(one))
+    await ledger.save(tx)
+    return None
 
 
 async def _use(tx: AsyncConnection, challenge: Challenge) -> bool:
