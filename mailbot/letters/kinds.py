@@ -216,6 +216,7 @@ def letters_of(society: Society) -> dict[str, LetterKind]:
 
 def society_facts(society: Society, web_url: str, help_case: HelpCase) -> dict[str, Any]:
     """What every template may insert and branch on."""
+    mailed = [one for one in society.journeys.values() if {Start.BLANK_MAIL, Start.WEB_FORM} & set(one.starts)]
     return {
         "society": society.name,
         "service": society.service,
@@ -230,7 +231,8 @@ def society_facts(society: Society, web_url: str, help_case: HelpCase) -> dict[s
         "blank_mail": bool(society.journeys_for(Start.BLANK_MAIL)),
         "web_form": bool(society.journeys_for(Start.WEB_FORM)),
         "credentials_mail": society.credentials_mail is not None,
-        "paper": any("temporary-login" in journey.steps for journey in society.journeys.values()),
+        "details": any("insurance-details" in journey.steps for journey in mailed),
+        "paper": any("temporary-login" in journey.steps for journey in mailed),
         "registration_lifetime": lifetime(society.links.registration_minutes),
         "reissue_lifetime": lifetime(society.links.reissue_minutes),
         "address_proof_lifetime": lifetime(society.links.address_proof_minutes),

@@ -26,6 +26,9 @@ async def request_invitation(
     address = choices.address(ctx, typed_address, "address", society.label("entry.address"))
     if isinstance(address, Complaint):
         return Refused((address,))
+    if not _may_enter(society, address.domain):
+        emit("entry.refused", society=society.id, reason="domain")
+        return Refused((Complaint("address", words.other_domain(society)),))
     site = ctx.settings.site
     hits = limits.invitations(site, society, address, network)
     async with ctx.store.begin() as tx:
@@ -52,3 +55,9 @@ async def request_invitation(
     ctx.store.wake("outbox")
     emit("entry.accepted", society=society.id)
     return None
+
+
+def _may_enter(society: Society, domain: str) -> bool:
+    """Whether the society takes addresses of this domain: all, or those it lists and what is below them."""
+    listed = society.entry.domains
+    return not listed or any(domain == one or domain.endswith(f".{one}") for one in listed)

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -28,7 +28,7 @@ from mailbot.telemetry import emit
 from . import limits, progress, words
 from .context import Context
 from .invite import LinkRequest, request_links
-from .notices import MINUTE_MS, new_token, token_hash
+from .notices import MINUTE_MS, new_token, token_hash, token_of
 from .outcomes import Begun, End, Field, JourneyEnd, LinkView, Moved, Refused, StepPage
 from .progress import UndoneError, proof_fits
 from .steps import FormStep, JourneyState, LinkedStep, ShownStep, WaitingStep, form_step, proof_step, step_named
@@ -85,15 +85,17 @@ async def begin(
     network: str,
     now: int,
     journey: str | None = None,
+    browser: str = "",
 ) -> Begun | Refused | LinkState:
-    """POST of the proof step; its form is that step's own."""
+    """POST of the proof step; its form is that step's own. `browser`: a secret of the browser, for `begun_here`."""
     chosen = _choose(society, start, link_id, journey)
     if chosen is None:
         return LinkState.UNKNOWN
     name, what = chosen
     step = proof_step(what.steps[0])
     assert step is not None
-    proof, journey_id = new_token(), new_id()
+    proof = token_of(browser, link_id) if browser and link_id is not None else new_token()
+    journey_id = new_id()
     async with ctx.store.begin() as tx:
         view = LinkView(LinkState.LIVE)
         if link_id is not None:
@@ -141,6 +143,26 @@ async def begin(
     ctx.store.wake("outbox")
     emit("journey.begun", society=society.id, reason=name)
     return Begun(journey_id, proof, what.steps[position])
+
+
+async def begun_here(ctx: Context, society: Society, link_id: int, browser: str) -> Begun | None:
+    """The newest journey that this browser began, or went on with, by a link that is spent since: after a double tap it
+    never saw the first answer, and asks again."""
+    proof, c = token_of(browser, link_id), journey_table.c
+    mailed_for = select(link.c.journey_id).where(link.c.society == society.id, link.c.id == link_id)
+    statement = (
+        select(c.id)
+        .where(
+            c.society == society.id,
+            or_(c.link_id == link_id, c.id == mailed_for.scalar_subquery()),
+            c.proof_hash == token_hash(proof),
+        )
+        .order_by(c.started_at.desc(), c.id)
+        .limit(1)
+    )
+    async with ctx.store.read() as tx:
+        journey_id = await tx.scalar(statement) if browser else None
+    return None if journey_id is None else Begun(journey_id, proof, "")
 
 
 async def page(ctx: Context, society: Society, journey_id: int, proof: str | None, now: int) -> StepPage | JourneyEnd:
@@ -213,6 +235,10 @@ async def submit(
     passed = await work.check(ctx, society, state, form, now)
     if isinstance(passed, Refused):
         return passed
+    if passed.stays:
+        async with ctx.store.begin() as tx:
+            await progress.keep(ctx, tx, society, state, passed.answers, now)
+        return Moved(current)
     try:
         async with ctx.store.begin() as tx:
             await progress.advance(ctx, tx, society, state, work, passed, now)

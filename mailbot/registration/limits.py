@@ -39,6 +39,22 @@ def printed_credentials(site: Site, society: Society, network: str, strict: bool
     ]
 
 
+WRONG_DETAILS_A_DAY = 5
+"""Guesses at the birth date of one symbol and number."""
+
+
+def insurance_details(site: Site, society: Society, network: str, target: str, by_page: bool) -> list[Hit]:
+    """Guesses at who somebody is, as `printed_credentials`, and besides by the symbol and number typed (`target`)."""
+    share = 2 if by_page else 1
+    scope = "details-page" if by_page else "details"
+    return [
+        web(site, society, network),
+        Hit(society.id, scope, network, Limits(hour=max(1, 10 * site.budgets.login_failures_per_hour // share))),
+        Hit(society.id, scope, "", Limits(hour=max(1, 10 * site.budgets.society_per_hour_min // share))),
+        Hit(society.id, "details-target", target, Limits(day=WRONG_DETAILS_A_DAY)),
+    ]
+
+
 def wish(site: Site, society: Society, typed: Address, what: str) -> Hit:
     """Wishes of one kind (a new password, the login ID) for one address, known or not."""
     b = site.budgets

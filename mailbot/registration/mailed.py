@@ -23,7 +23,7 @@ from mailbot.telemetry import emit
 from . import progress
 from .context import Context
 from .journeys import page_of
-from .notices import new_token, token_hash
+from .notices import new_token, token_hash, token_of
 from .outcomes import Begun, End, JourneyEnd, Refused, StepPage
 from .progress import UndoneError
 from .steps import JourneyState, LinkedStep, linked_step
@@ -40,10 +40,10 @@ async def first_page(ctx: Context, society: Society, link_id: int, now: int) -> 
 
 
 async def submit(
-    ctx: Context, society: Society, link_id: int, form: Mapping[str, str], now: int
+    ctx: Context, society: Society, link_id: int, form: Mapping[str, str], now: int, browser: str = ""
 ) -> Begun | Refused | JourneyEnd | LinkState:
     """POST behind the link. Begun: this browser goes on with the journey from now on, with a new cookie; its `next` is
-    empty when the journey is done."""
+    empty when the journey is done. `browser`: as in `journeys.begin`."""
     async with ctx.store.read() as tx:
         found = await _behind(ctx, tx, society, link_id, now)
     if not isinstance(found, tuple):
@@ -72,7 +72,7 @@ async def submit(
     passed = await step.check(ctx, society, state, form, now)
     if isinstance(passed, Refused):
         return passed
-    proof = new_token()
+    proof = token_of(browser, link_id) if browser else new_token()
     try:
         async with ctx.store.begin() as tx:
             columns = {"proof_hash": token_hash(proof), "failures": 0}

@@ -29,6 +29,12 @@ def new_token() -> str:
     return secrets.token_urlsafe(32)
 
 
+def token_of(browser: str, link_id: int) -> str:
+    """What a cookie holds for a link that is spent at once: whoever taps twice gets the same one twice, though the
+    browser never saw the first answer. `browser`: a secret of 192 bits or more that only it knows."""
+    return hashlib.sha256(f"{link_id}|{browser}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def token_hash(token: str) -> bytes:
     """What the database keeps of a cookie."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from mailbot.credentials import LinkState
 
-FieldKind = Literal["text", "digits", "password", "email", "date", "choices", "tick"]
+FieldKind = Literal["text", "digits", "password", "email", "date", "choices", "tick", "shown"]
 """`date` is three fields, `<name>_year`, `<name>_month`, `<name>_day`; `choices` one tick box for each of the facts'
-`choices`, `<name>.<id>`; `tick` one tick box."""
+`choices`, `<name>.<id>`; `tick` one tick box; `shown` is text only, and nothing is sent for it."""
 
 
 @dataclass(frozen=True, slots=True)

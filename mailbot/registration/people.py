@@ -13,12 +13,17 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 
 from mailbot.config import Society
-from mailbot.credentials import KeyRing, fold
+from mailbot.credentials import KeyRing, fold, login_id_text
 
 _BLANKS_AND_DASHES = re.compile(r"[\s\-\u00ad\u2010-\u2015\u2212\u30fc\uff70\u200b-\u200f\u2060\ufeff]+")
+_LEADING_ZEROS = re.compile(r"^0+(?=.)")
+_TO_KATAKANA = {code: code + 0x60 for code in range(0x3041, 0x3097)}
+_TO_LARGE = str.maketrans("ァィゥェォッャュョヮヵヶ", "アイウエオツヤユヨワカケ")
+_KANA_MARKS = re.compile(r"[\s\-.=・･ー゠\u00ad\u2010-\u2015\u2212\u200b-\u200f\u2060\ufeff]+")
 _BLANKS = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]+")
 _JAPAN = timedelta(hours=9)  # without summer time since 1951
 DAY_MS = 86_400_000
+_ADDRESS_LIKE = re.compile(r"[^@＠\s]+[@＠][^@＠\s]+[.．][^@＠\s]+")
 MAX_TYPED = 1024
 MAX_LOGIN_KEY = 320
 
@@ -95,6 +100,18 @@ def folded_name(text: str) -> str:
     return _BLANKS.sub("", unicodedata.normalize("NFKC", text)).casefold()
 
 
+def folded_kana(text: str) -> str:
+    """A name in kana however it was written: hiragana, half width, with large letters for small ones (ﾁﾖ for チョ)."""
+    folded = unicodedata.normalize("NFKC", text[:MAX_TYPED]).translate(_TO_KATAKANA)
+    return _KANA_MARKS.sub("", folded).translate(_TO_LARGE).casefold()
+
+
+def folded_number(text: str) -> str:
+    """A symbol or number as printed on any card or typed by anybody: width, blanks, hyphens and leading zeros do not
+    count. 0012-3 and １２３ are one."""
+    return _LEADING_ZEROS.sub("", folded_printed_id(text))
+
+
 def folded_printed_id(text: str) -> str:
     """A printed login ID as typed by anybody: full-width digits, blanks, hyphens and case do not count."""
     return _BLANKS_AND_DASHES.sub("", unicodedata.normalize("NFKC", text[:MAX_TYPED])).casefold()
@@ -106,9 +123,9 @@ def temporary_key(ring: KeyRing, society: str, login_id: str) -> bytes:
 
 
 def login_key(typed: str) -> str:
-    """`member.login_key` of a typed login ID; empty, which nobody has, for what no ID may hold. PostgreSQL refuses some
-    of that (NUL, lone surrogates) with an error."""
-    key = fold(typed)
+    """`member.login_key` of a login ID; empty, which nobody has, for what no ID may hold. PostgreSQL refuses some of
+    that (NUL, lone surrogates) with an error. Of an address only the case is folded: ken1@ and keni@ are two people."""
+    key = login_id_text(typed).casefold() if _ADDRESS_LIKE.fullmatch(typed[:MAX_TYPED].strip()) else fold(typed)
     return key if key.isascii() and key.isprintable() and len(key) <= MAX_LOGIN_KEY else ""
 
 
@@ -130,12 +147,12 @@ def name_index(ring: KeyRing, society: str, name: str) -> bytes:
 
 def kana_index(ring: KeyRing, society: str, kana: str) -> bytes:
     """`member.kana_index`."""
-    return ring.index("kana", society, folded_name(kana))
+    return ring.index("kana", society, folded_kana(kana))
 
 
 def number_index(ring: KeyRing, society: str, symbol: str, number: str) -> bytes:
     """`member.number_index`."""
-    return ring.index("number", society, symbol, number)
+    return ring.index("number", society, folded_number(symbol), folded_number(number))
 
 
 def file_address_index(ring: KeyRing, society: str, address_key: str) -> bytes:

@@ -22,6 +22,7 @@ from .outcomes import Complaint, ProfileAddress, ProfileView, Refused, Updated
 
 _COLUMNS = (
     member.c.login_id,
+    member.c.sealed,
     member.c.sealed_nickname,
     member.c.choices,
     member.c.household,
@@ -50,6 +51,13 @@ async def view(ctx: Context, society: Society, member_id: int, now: int) -> Prof
         people.password_end(society, row.password_set_at),
         frozenset(slot for slot in range(1, society.profile.addresses + 1) if _wishes_pin(chosen, slot)),
     )
+
+
+async def own_name(ctx: Context, society: Society, member_id: int) -> str:
+    """The member's name on the roster. Raises LookupError when the member is gone."""
+    async with ctx.store.read() as tx:
+        row = await _member(tx, society, member_id)
+    return people.open_person(ctx.ring, row.sealed, society.id, member_id).name
 
 
 async def update(
@@ -98,7 +106,7 @@ async def update(
         ),
     }
     if new_id:
-        columns |= {"login_id": typed_id, "login_key": credentials.fold(typed_id)}
+        columns |= {"login_id": typed_id, "login_key": people.login_key(typed_id)}
     try:
         async with ctx.store.begin() as tx:
             hits = [limits.address(ctx.settings.site, society, typed) for _, typed in plan.prove]

@@ -8,6 +8,10 @@ from mailbot.config import Society
 from mailbot.mail.address import AddressProblem
 
 ENOUGH_TODAY = "何度も操作されました。1日ほどたってから、もう一度お試しください。"
+NO_FORMULA = (
+    "ログインIDを決められませんでした。お手数ですが、このページの下の「お困りのときは」へご連絡ください。"
+    "登録の内容は、何も変わっていません。"
+)
 NOT_THE_SAME = "1回目と2回目の入力が違います。同じパスワードを2回入力してください。"
 
 _ADDRESS = {
@@ -25,9 +29,15 @@ _ADDRESS = {
 def wrong_login(society: Society) -> str:
     """Whatever keeps a login closed: unknown, mistyped, not registered or not open yet, left, paused."""
     waits = "登録のあと完了メールが届くまでは、ログインできません。" if society.login.opens == "completion-delivered" else ""
+    first = ""
+    if society.formula is not None:
+        first = (
+            "はじめてログインする被保険者ご本人は、生年月日を8けたの数字で入力してください。"
+            f"生年月日が1日に{society.formula.tries_a_day}回違うと、次の日まで、生年月日ではお入りになれません。"
+        )
     return (
         "ログインIDまたはパスワードが違います。もう一度入力してください。"
-        f"利用登録がまだお済みでない方は、先に利用登録をしてください。{waits}"
+        f"利用登録がまだお済みでない方は、先に利用登録をしてください。{waits}{first}"
         "何度も違ったときは、30分ほどたってからお試しください。"
     )
 
@@ -88,3 +98,18 @@ def wrong_reissue(society: Society) -> str:
 def bad_address(problem: AddressProblem, label: str) -> str:
     """What is wrong with a typed address."""
     return label + _ADDRESS[problem]
+
+
+def other_domain(society: Society) -> str:
+    """Only addresses of some domains may be typed at the web entry."""
+    label = society.label("entry.address")
+    ends = "、".join(f"「@{domain}」" for domain in society.entry.domains)
+    return f"この{label}では登録できません。{ends}で終わる{label}を入力してください。"
+
+
+def address_taken(label: str) -> str:
+    """Where the address is the login ID, and another account has it."""
+    return (
+        f"この{label}は、ほかの方がログインIDとして使っています。ご家族で同じ{label}は使えません。"
+        f"別の{label}を入力してください。"
+    )

@@ -24,7 +24,11 @@ def _must_change(visit: Visit) -> bool:
 async def home(visit: Visit) -> Response:
     if _must_change(visit):
         return visit.go("password")
-    return visit.page("home.html", place="home", changed=visit.request.query_params.get("changed") == "1")
+    name = ""
+    if visit.society.pages.home_name:
+        name = await profile.own_name(visit.ctx, visit.society, _member(visit).member_id)
+    changed = visit.request.query_params.get("changed") == "1"
+    return visit.page("home.html", place="home", own_name=name, changed=changed)
 
 
 async def log_out(visit: Visit) -> Response:

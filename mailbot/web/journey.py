@@ -71,7 +71,9 @@ async def _begin(visit: Visit, start: Start, ticket: Ticket | None) -> Response:
         complaint = await visit.web.captcha.passes(visit, visit.form, visit.now)
         if complaint is not None:
             return _step(visit, asks, refused=Refused((complaint,)))
-    result = await journeys.begin(visit.ctx, visit.society, start, link_id, visit.form, visit.network, visit.now, name)
+    result = await journeys.begin(
+        visit.ctx, visit.society, start, link_id, visit.form, visit.network, visit.now, name, visit.binding()
+    )
     if isinstance(result, Begun):
         public = bind(visit, result)
         if ticket is not None:
@@ -98,6 +100,11 @@ def bind(visit: Visit, begun: Begun) -> str:
 async def _link_is_dead(visit: Visit, ticket: Ticket) -> Response:
     """Neutral, unless this browser itself passed the proof: then its journey goes on, or shows what it did."""
     journey_id = decode_id(ticket.result)
+    if journey_id is None:
+        begun = await journeys.begun_here(visit.ctx, visit.society, ticket.link_id, visit.binding())
+        if begun is not None:
+            journey_id, ticket = begun.journey_id, replace(ticket, result=bind(visit, begun))
+            hand_out(visit, ticket)
     if journey_id is not None:
         proof = visit.cookie(journey_name(ticket.result))
         known = await journeys.page(visit.ctx, visit.society, journey_id, proof, visit.now)
@@ -121,7 +128,7 @@ async def go_on(visit: Visit, ticket: Ticket) -> Response:
 
 async def carry_on(visit: Visit, ticket: Ticket) -> Response:
     """POST of that form."""
-    result = await mailed.submit(visit.ctx, visit.society, ticket.link_id, visit.form, visit.now)
+    result = await mailed.submit(visit.ctx, visit.society, ticket.link_id, visit.form, visit.now, visit.binding())
     if isinstance(result, Begun):
         public = bind(visit, result)
         hand_out(visit, replace(ticket, result=public))
@@ -211,7 +218,8 @@ def _end(visit: Visit, end: JourneyEnd) -> Response:
     if end.kind is End.DONE:
         return visit.go(f"j/{visit.request.path_params['journey']}/done?again=1")
     if end.kind is End.OTHER_BROWSER:
-        return visit.failure("no-cookies")
+        mine = visit.cookie(journey_name(visit.request.path_params.get("journey", ""))) is not None
+        return visit.failure("elsewhere" if mine else "no-cookies")
     return visit.failure("tries" if end.kind is End.TOO_MANY_TRIES else "link")
 
 
@@ -223,7 +231,9 @@ def _step(
     typed = dict(step.values)
     if refused or shown or kept:
         typed = _typed(visit.form, step.fields, with_passwords=shown) | {
-            name: text for name, text in typed.items() if not any(f.name == name for f in step.fields)
+            name: text
+            for name, text in typed.items()
+            if not any(f.name == name and f.kind != "shown" for f in step.fields)
         }
     asks_captcha = step.journey_id is None and step.facts["journey"].captcha
     return visit.page(
@@ -248,6 +258,7 @@ def _typed(form: Mapping[str, str], fields: Sequence[Field], *, with_passwords: 
         elif field.kind == "choices":
             names = [name for name in form if name.startswith(f"{field.name}.")]
         else:
-            names = [field.name] if with_passwords or field.kind != "password" else []
+            hidden = field.kind == "shown" or (field.kind == "password" and not with_passwords)
+            names = [] if hidden else [field.name]
         typed |= {name: form[name] for name in names if name in form}
     return typed

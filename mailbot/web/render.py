@@ -102,7 +102,7 @@ def _environment(folders: Sequence[Path]) -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(day=japan.day, clock=japan.clock, moment=japan.moment, telephone=_telephone)
-    environment.globals.update(until=japan.until)
+    environment.globals.update(until=japan.until, birth_years=japan.birth_years, numbers=japan.numbers)
     return environment
 
 

@@ -174,6 +174,7 @@ FAILURES = {
     "too-large": 413,
     "forbidden": 403,
     "no-cookies": 403,
+    "elsewhere": 403,
     "too-many": 429,
     "link": 410,
     "tries": 410,

@@ -5,14 +5,33 @@ from __future__ import annotations
 from mailbot.config import Society
 
 from .base import FormStep, JourneyState, LinkedStep, Passed, ProofStep, Proved, ShownStep, Step, WaitingStep
+from .confirm_by_mail import CONFIRM_BY_MAIL
+from .consent import CONSENT
 from .credentials import CREDENTIALS
 from .enter_key import ENTER_KEY
+from .formula_login import FORMULA_LOGIN
+from .insurance_details import INSURANCE_DETAILS
 from .mailed_link import MAILED_LINK
+from .review import REVIEW
+from .settings import SETTINGS_STEP
 from .show_key import SHOW_KEY
 from .temporary_login import TEMPORARY_LOGIN
 
 STEPS: dict[str, Step] = {
-    step.name: step for step in (TEMPORARY_LOGIN, SHOW_KEY, MAILED_LINK, ENTER_KEY, CREDENTIALS)
+    step.name: step
+    for step in (
+        TEMPORARY_LOGIN,
+        INSURANCE_DETAILS,
+        FORMULA_LOGIN,
+        CONSENT,
+        SHOW_KEY,
+        MAILED_LINK,
+        ENTER_KEY,
+        SETTINGS_STEP,
+        REVIEW,
+        CONFIRM_BY_MAIL,
+        CREDENTIALS,
+    )
 }
 
 __all__ = [

@@ -47,12 +47,18 @@ class Credentials(FormStep):
         id_label, password_label = society.label("credentials.login-id"), society.label("credentials.password")
         id_rules = secrets_room.describe_login_id(society.login_id, id_label, choices.reserved(society))
         rules = secrets_room.describe(society.password, password_label)
-        address = (Field("address", "credentials.address", "email", "email"),)
+        label = society.label("profile.title")
+        changed_later = (f"ここでは変えられません。登録が終わってから、「{label}」で変えられます。",)
+        address = {
+            "editable": (Field("address", "credentials.address", "email", "email"),),
+            "fixed": (Field("address", "credentials.address", "shown", "off", changed_later, required=False),),
+            "hidden": (),
+        }[society.credentials.address]
         return (
             Field("login_id", "credentials.login-id", "text", "username", tuple(id_rules)),
             Field("password", "credentials.password", "password", "new-password", tuple(rules)),
             Field("password_again", "credentials.password-again", "password", "new-password"),
-            *(address if society.credentials.address == "editable" else ()),
+            *address,
             Field("nickname", "credentials.nickname", "text", "nickname", required=False),
         )
 
@@ -111,7 +117,7 @@ class Credentials(FormStep):
             return Refused(tuple(found))
         password_hash = await ctx.passwords.hash(password)
         return Passed(
-            {"chosen": Chosen(typed_id, secrets_room.fold(typed_id), "chosen", password_hash, address, nickname)}
+            {"chosen": Chosen(typed_id, people.login_key(typed_id), "chosen", password_hash, address, nickname)}
         )
 
     async def leave(
