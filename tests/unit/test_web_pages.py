@@ -17,6 +17,8 @@ from mailbot.registration.outcomes import (
     JourneyEnd,
     MemberView,
     PendingAddress,
+    PinPage,
+    PinState,
     ProfileAddress,
     ProfileView,
     StepPage,
@@ -98,6 +100,8 @@ def _facts(society: Society, name: str) -> dict[str, Any]:
         "steps": True,
         "login_id": "hanako",
         "again_at": LATER,
+        "pin": PinPage(PinState.LIVE, ("ha****@example.jp",), 6, NOON, LATER, None, True, LATER),
+        "sent": True,
         **ways_in(society),
     }
 
