@@ -282,6 +282,7 @@ notice_batch = Table(
     Column("per", String(10), nullable=False),
     Column("sheets", Integer, nullable=False),
     Column("file_digest", LargeBinary, nullable=False, comment="sha256 of the PDF"),
+    Column("state", String(8), nullable=False, comment="making | printed"),
     PrimaryKeyConstraint("society", "id"),
     Index("ix_notice_batch_at", "society", "at"),
     comment="Printed notices: one row a run.",

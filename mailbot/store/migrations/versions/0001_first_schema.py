@@ -287,6 +287,7 @@ def upgrade() -> None:
         sa.Column("per", sa.String(length=10), nullable=False),
         sa.Column("sheets", sa.Integer(), nullable=False),
         sa.Column("file_digest", sa.LargeBinary(), nullable=False, comment="sha256 of the PDF"),
+        sa.Column("state", sa.String(length=8), nullable=False, comment="making | printed"),
         sa.PrimaryKeyConstraint("society", "id", name=op.f("pk_notice_batch")),
         comment="Printed notices: one row a run.",
     )
