@@ -2,11 +2,12 @@
 
 from mailbot.config.load import ConfigError, Directory, Problem, Route, Settings, load
 from mailbot.config.site import Site, split_endpoint
-from mailbot.config.society import HelpCase, HelpChannel, Journey, PasswordRule, Society, Start
+from mailbot.config.society import Formula, HelpCase, HelpChannel, Journey, PasswordRule, Society, Start
 
 __all__ = [
     "ConfigError",
     "Directory",
+    "Formula",
     "HelpCase",
     "HelpChannel",
     "Journey",

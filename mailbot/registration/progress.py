@@ -182,6 +182,18 @@ async def advance(
         await arrive(ctx, tx, society, state, now)
 
 
+async def keep(
+    ctx: Context, tx: AsyncConnection, society: Society, state: JourneyState, answers: Mapping[str, Any], now: int
+) -> None:
+    """Keeps answers of a step the journey stays at; nothing where it went on meanwhile."""
+    c = journey_table.c
+    await tx.execute(
+        update(journey_table)
+        .where(c.society == society.id, c.id == state.id, c.position == state.position, c.done_at.is_(None))
+        .values(sealed=sealed_answers(ctx, society, state.id, {**state.answers, **answers}, now))
+    )
+
+
 async def arrive(ctx: Context, tx: AsyncConnection, society: Society, state: JourneyState, now: int) -> None:
     """What the step at the journey's new place does by itself; a waiting step mails its link."""
     step = step_named(state.steps[state.position])

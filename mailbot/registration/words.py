@@ -28,8 +28,9 @@ _ADDRESS = {
 
 def wrong_login(society: Society) -> str:
     """Whatever keeps a login closed: unknown, mistyped, not registered or not open yet, left, paused."""
-    waits = "登録のあと完了メールが届くまでは、ログインできません。" if society.login.opens == "completion-delivered" else ""
-    first = ""
+    waits = first = ""
+    if society.login.opens == "completion-delivered":
+        waits = "登録のあと完了メールが届くまでは、ログインできません。"
     if society.formula is not None:
         first = (
             "はじめてログインする被保険者ご本人は、生年月日を8けたの数字で入力してください。"

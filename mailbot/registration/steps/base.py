@@ -59,6 +59,8 @@ class Passed:
     values: Mapping[str, Any] = field(repr=False, default_factory=dict)
     answers: Mapping[str, Any] = field(repr=False, default_factory=dict)
     address: str | None = None
+    stays: bool = False
+    """The step is not left yet: only `answers` are kept, and its page comes again."""
 
 
 class Step(ABC):
