@@ -16,7 +16,7 @@ from mailbot.store import new_id
 from mailbot.web.marks import Marks
 
 LIFE_MS = 20 * 60_000
-MOST = 400_000
+MOST = 50_000
 """Candidates a browser tries at most, half of them on average; the figures are in docs/captcha.md."""
 PICTURE_DIGITS = 5
 QUESTION_DIGITS = 3
