@@ -94,6 +94,8 @@ class _Part:
             raw = _base64(raw)
         elif self.encoding == "quoted-printable":
             raw = binascii.a2b_qp(raw)
+        if not raw.isascii():
+            raw = raw.replace(b"\x1b", b"")  # ISO-2022-JP has 7 bits: here an escape only hides the rest
         seen = decode_unlabelled(raw)
         if not is_charset(self.charset) or self.charset in _UNSURE or b"\x1b" in raw:
             return seen

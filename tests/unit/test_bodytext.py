@@ -64,6 +64,8 @@ PLAIN = ASKS.replace("髙", "高")  # the ladder form is in no JIS standard
         (jis(PLAIN), "utf-8", PLAIN),
         (PLAIN.replace("①", "").encode("euc_jp"), "euc-jp", PLAIN.replace("①", "")),
         (ASKS.encode(), "x-nobody-knows", ASKS),
+        (b"\x1b[2J" + ASKS.encode(), "utf-8", "[2J" + ASKS),
+        (b"\x1b[2J" + ASKS.encode("cp932"), "", "[2J" + ASKS),
     ],
 )
 @pytest.mark.parametrize("encoding", ["", "8bit", "base64", "quoted-printable"])
