@@ -224,7 +224,7 @@ async def recipients(tx: AsyncConnection, society: str, member_id: int) -> list[
 def masked(address: str) -> str:
     """`ya****@example.jp`: enough to know one's own, too little to learn another's."""
     local, _, domain = address.rpartition("@")
-    return f"{local[: 2 if len(local) > 3 else 1]}****@{domain}"
+    return f"{local[: 2 if len(local) > 2 else 1]}****@{domain}"
 
 
 # --- inside -----------------------------------------------------------------------------------------------------------
