@@ -87,6 +87,8 @@ def _lifted(lifted: unlocks.Lifted, society: str) -> list[str]:
         lines.append(f"Wrong passwords at the login, from {lifted.networks} network(s): forgotten.")
     if lifted.pins:
         lines.append(f"{lifted.pins} wrong PINs: forgotten.")
+    if lifted.formula:
+        lines.append("Wrong tries at the first login by formula: forgotten.")
     if lifted.letters:
         paused = ", which had paused" if lifted.paused_letters else ""
         lines.append(f"Wrong entries from the letter{paused}: forgotten.")

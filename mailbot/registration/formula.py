@@ -55,6 +55,19 @@ def login_id(formula: Formula, symbol: str, number: str) -> str | None:
     return text
 
 
+def hint(formula: Formula) -> tuple[str, str]:
+    """How somebody makes their login ID, and their first password, in words."""
+    widths = {name: int(width) for name, width in _PART.findall(formula.login_id)}
+    symbol, number = "91"[: widths["symbol"]], "200001"[: widths["number"]]
+    prefix, _, _ = formula.login_id.partition("{")
+    return (
+        f"はじめての被保険者ご本人は、{f'「{prefix}」のあとに、' if prefix else ''}保険証の記号{widths['symbol']}けたと"
+        f"番号{widths['number']}けたを続けて入力してください。けたが足りないときは、前に0を付けます。"
+        f"例：記号{symbol}、番号{number}の方は {login_id(formula, symbol, number)}",
+        "はじめての被保険者ご本人のパスワードは、生年月日8けたです。例：2000年1月21日生まれの方は 20000121",
+    )
+
+
 def read(formula: Formula, typed: str) -> tuple[str, str] | None:
     """(symbol, number) of an ID typed by anybody: width, blanks, hyphens and case do not count."""
     found = _pattern(formula.login_id).fullmatch(people.folded_printed_id(typed))
@@ -110,7 +123,7 @@ async def prove(
         return wrong
     if await is_closed(tx, society, now):
         return Refused.whole(closed_words(now))
-    account = f"{people.today(now)}|{ctx.ring.index('formula', society.id, *parts).hex()}"
+    account = _account(ctx, society, parts, now)
     at_account = Hit(society.id, "formula", account, Limits(day=formula.tries_a_day))
     at_network = Hit(society.id, "formula-network", network, Limits(hour=formula.network_an_hour))
     ledger = await ratelimit.Ledger.lock(tx, [at_account.key, at_network.key], now)
@@ -125,6 +138,29 @@ async def prove(
         return right
     await _failed(tx, society, formula, account, known, now)
     return wrong
+
+
+async def forget_tries(ctx: Context, tx: AsyncConnection, society: Society, person: Person, now: int) -> bool:
+    """Staff have checked the person: today's wrong tries at the person's ID are forgotten; whether there were any.
+
+    They still count where the way in closes for everybody.
+    """
+    if (formula := society.formula) is None:
+        return False
+    text = login_id(formula, person.symbol, person.number)
+    parts = read(formula, text) if text else None
+    if parts is None:
+        return False
+    c = budget.c
+    mine = (c.society == society.id, c.scope == "formula", c.subject == _account(ctx, society, parts, now))
+    tried = await tx.scalar(select(c.day_count).where(*mine))
+    await ratelimit.refund(tx, society.id, "formula", _account(ctx, society, parts, now))
+    return bool(tried)
+
+
+def _account(ctx: Context, society: Society, parts: tuple[str, str], now: int) -> str:
+    """Subject of a budget: an ID on one day in Japan."""
+    return f"{people.today(now)}|{ctx.ring.index('formula', society.id, *parts).hex()}"
 
 
 async def _look(

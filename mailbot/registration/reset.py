@@ -48,13 +48,14 @@ async def reset(ctx: Context, society: Society, member_id: int, *, actor: str, n
         found = (await tx.execute(select(*columns).where(*mine))).first()
         if found is None or found.state != "registered":
             return None
-        await forget_logins(ctx, tx, society, member_id, found.login_key)
+        person = people.open_person(ctx.ring, found.sealed, society.id, member_id)
+        await forget_logins(ctx, tx, society, member_id, person, found.login_key, now)
         row = (await tx.execute(select(*columns).where(*mine).with_for_update())).first()
         if row is None or row.state != "registered":
             return None
         await pin.unlock(ctx, tx, society, member_id, now)
         addresses = await notices.proved_addresses(tx, society.id, member_id)
-        await tx.execute(update(member).where(*mine).values(_afresh(ctx, society, member_id, row.sealed, now)))
+        await tx.execute(update(member).where(*mine).values(_afresh(ctx, society, member_id, person.nickname, now)))
         await _end(tx, society, member_id, now)
         await notices.tell(ctx, tx, society, member_id, LETTER, addresses, {"changed_at": now}, now)
         left = people.has_left(society, row.left_on, now)
@@ -66,9 +67,8 @@ async def reset(ctx: Context, society: Society, member_id: int, *, actor: str, n
     return Reset(tuple(told.values()), letter, society.formula is not None, left)
 
 
-def _afresh(ctx: Context, society: Society, member_id: int, sealed: bytes, now: int) -> dict[str, Any]:
-    """The columns of a member who has not registered yet."""
-    nickname = people.open_person(ctx.ring, sealed, society.id, member_id).nickname
+def _afresh(ctx: Context, society: Society, member_id: int, nickname: str, now: int) -> dict[str, Any]:
+    """The columns of a member who has not registered yet; `nickname`: the roster's temporary one."""
     place = (society.id, "member", "sealed_nickname", member_id)
     nothing = dict.fromkeys(
         ("login_id", "login_key", "password_hash", "password_set_at", "registered_at", "login_opens_at",

@@ -14,8 +14,9 @@ from mailbot import audit
 from mailbot.config import Society
 from mailbot.store.tables import member, temporary
 
-from . import guesses, pin
+from . import formula, guesses, people, pin
 from .context import Context
+from .people import Person
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Lifted:
 
     networks: int
     """Networks from which the login ID had been tried wrongly."""
+    formula: bool
+    """There were wrong tries at the first login by formula today."""
     pins: int
     """Wrong PINs since the last right one."""
     letters: int
@@ -37,18 +40,19 @@ class Lifted:
 
     @property
     def anything(self) -> bool:
-        return bool(self.networks or self.pins or self.letters or self.opened)
+        return bool(self.networks or self.formula or self.pins or self.letters or self.opened)
 
 
 async def unlock(ctx: Context, society: Society, member_id: int, *, actor: str, now: int) -> Lifted | None:
     """Forgets wrong logins, PINs and temporary logins of the member; None when there is none."""
     mine = (member.c.society == society.id, member.c.id == member_id)
-    columns = (member.c.login_key, member.c.state, member.c.pin_failures, member.c.login_opens_at)
+    columns = (member.c.login_key, member.c.sealed, member.c.state, member.c.pin_failures, member.c.login_opens_at)
     async with ctx.store.begin() as tx:
         found = (await tx.execute(select(*columns).where(*mine))).first()
         if found is None:
             return None
-        networks = await forget_logins(ctx, tx, society, member_id, found.login_key)
+        person = people.open_person(ctx.ring, found.sealed, society.id, member_id)
+        networks, tries = await forget_logins(ctx, tx, society, member_id, person, found.login_key, now)
         row = (await tx.execute(select(*columns).where(*mine).with_for_update())).one()
         registered = row.state == "registered"
         if registered:
@@ -56,25 +60,38 @@ async def unlock(ctx: Context, society: Society, member_id: int, *, actor: str, 
         letters, paused = await _letters(tx, society, member_id, now)
         lifted = Lifted(
             networks,
+            tries,
             row.pin_failures,
             letters,
             paused,
             registered and (row.login_opens_at is None or row.login_opens_at > now),
             0 if registered else await _dead(tx, society, member_id),
         )
-        facts = {"networks": networks, "pins": lifted.pins, "letters": letters, "opened": lifted.opened}
+        facts = {"networks": networks, "formula": tries, "pins": lifted.pins, "letters": letters}
+        facts["opened"] = lifted.opened
         await audit.record(tx, actor, "member-unlocked", society.id, member_id, facts, now)
     return lifted
 
 
 async def forget_logins(
-    ctx: Context, tx: AsyncConnection, society: Society, member_id: int, login_key: str | None
-) -> int:
-    """Forgets wrong passwords for the login ID and behind the login; from how many networks there were any."""
+    ctx: Context,
+    tx: AsyncConnection,
+    society: Society,
+    member_id: int,
+    person: Person,
+    login_key: str | None,
+    now: int,
+) -> tuple[int, bool]:
+    """Forgets wrong passwords for the member's login IDs and behind the login -> (from how many networks there were
+    any, whether there were any at the first login by formula)."""
     await guesses.forget(tx, society.id, f"confirm|{member_id}")
-    if login_key is None:
-        return 0
-    return await guesses.lift(tx, society.id, guesses.account(ctx.ring, society.id, login_key))
+    keys = {login_key, None}
+    if society.formula is not None:
+        keys.add(people.login_key(formula.login_id(society.formula, person.symbol, person.number) or ""))
+    networks = 0
+    for key in sorted(filter(None, keys)):
+        networks += await guesses.lift(tx, society.id, guesses.account(ctx.ring, society.id, key))
+    return networks, await formula.forget_tries(ctx, tx, society, person, now)
 
 
 async def _letters(tx: AsyncConnection, society: Society, member_id: int, now: int) -> tuple[int, int]:
