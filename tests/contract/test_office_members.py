@@ -16,14 +16,14 @@ from mailbot.office.export import export
 from mailbot.office.renotify import NotSent, Sent, renotify
 from mailbot.office.sheet import Encoding
 from mailbot.office.timeline import Moment, timeline
-from mailbot.registration import login, mailfacts, people
+from mailbot.registration import formula, login, mailfacts, people
 from mailbot.registration.outcomes import Refused
 from mailbot.registration.reset import LETTER, reset
 from mailbot.registration.steps.temporary_login import printed_password
 from mailbot.registration.unlock import Lifted, unlock
 from mailbot.store import new_id
 from mailbot.store.tables import address, audit, budget, consent, journey, link, member, outbox, session, temporary
-from tests.support.factory import HOUR, MINUTE, NETWORK, NOW, Joined, World
+from tests.support.factory import HOUR, MINUTE, NETWORK, NOW, Joined, World, settings
 
 ACTOR = "cli:sato"
 FULL = Outcome(OutcomeKind.FAILED, Status(552, "5.2.2", "mailbox full"), "relay:25")
@@ -218,6 +218,33 @@ async def test_a_login_that_waited_for_its_mail_is_opened(here: World) -> None:
         await tx.execute(update(member).values(login_opens_at=None))
     assert (await lifted(here, who)).opened
     assert await here.log_in(who, "hanako-one")
+
+
+async def test_tries_at_the_first_login_by_formula_are_forgotten(here: World) -> None:
+    file = here.ctx.settings.folder / "societies" / "yokokou.toml"
+    rule = '\n[formula]\nlogin_id = "7132-{symbol:3}{number:6}"\n'
+    file.write_text(file.read_text("utf-8") + rule, "utf-8")
+    loaded = settings(here.ctx.settings.folder.parent)
+    here.ctx = type(here.ctx)(loaded, here.ctx.ring, here.ctx.passwords, here.ctx.store)
+    who = await here.join("yokokou", symbol="12", number="3456", relation="本人", birth_date="1980-01-02")
+    await here.join("yokokou", symbol="12", number="3457", relation="本人")
+
+    async def prove(password: str, number: str = "003456") -> int | Refused:
+        form = {"login_id": f"7132-012{number}", "password": password}
+        rule = who.society.formula
+        assert rule is not None
+        async with here.ctx.store.begin() as tx:
+            return await formula.prove(here.ctx, tx, who.society, rule, form, NETWORK, here.now)
+
+    for number in ("003456", "003457"):
+        for _ in range(5):
+            assert isinstance(await prove("19800103", number), Refused)
+    assert isinstance(await prove("19800102"), Refused)
+    done = await lifted(here, who)
+    assert (done.formula, done.anything) == (True, True)
+    assert await prove("19800102") == who.id
+    assert isinstance(await prove("19800102", "003457"), Refused)
+    assert not (await lifted(here, who)).formula
 
 
 async def send_again(here: World, who: Joined) -> Sent | NotSent:
