@@ -83,6 +83,7 @@ class House:
                     household=people.household_key(ring, society, person.household) if person.household else None,
                     sealed=people.seal_person(ring, person, society, member_id, self.now),
                     row_digest=b"",
+                    number_index=people.number_index(ring, society, person.symbol, person.number),
                     file_address_index=people.file_address_index(ring, society, mail_key) if mail_key else None,
                     protected=False,
                     state="invited",
