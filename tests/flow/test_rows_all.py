@@ -21,6 +21,7 @@ from tests.support.rows import (
     HOUR,
     NEXT_PASSWORD,
     PASSWORD,
+    PIN,
     SHIPPED,
     Letter,
     Recorder,
@@ -31,6 +32,7 @@ from tests.support.rows import (
     needs,
     stage,
     starts,
+    with_paper,
 )
 from tests.support.sink import Taken
 
@@ -180,7 +182,7 @@ async def _walk(at: Stage, society: Society) -> Walk:
 
 async def _register(at: Stage, society: Society, member: Member, link: str, address: str, login_id: str) -> None:
     letter = at.letter(society.id)
-    page = await member.get(link)
+    page = await with_paper(member, society, link)
     await member.submit(page, {"login_id": letter.printed_id, "password": "wrong"})
     page = await member.submit(page, {"login_id": letter.printed_id, "password": letter.printed_password})
     fields = {"login_id": login_id, "password": PASSWORD, "password_again": PASSWORD}
@@ -190,6 +192,7 @@ async def _register(at: Stage, society: Society, member: Member, link: str, addr
     done = await member.submit(page, fields)
     assert done.url.endswith("/done"), done.text
     await at.mails(address, DONE)
+    await at.opened(society.id, login_id)
     await member.submit(done, button=society.label("done.family"))
     await at.mails(address, INVITED, 2)
     await member.get(link)
@@ -199,7 +202,7 @@ async def _log_in_and_change(at: Stage, society: Society, member: Member, login_
     """Moves the second address into the first place too, so that every later mail goes there."""
     me, label = society.id, society.label
     await log_in(member, me, login_id, "wrong")
-    await log_in(member, me, login_id, PASSWORD)
+    await at.log_in(member, me, login_id, PASSWORD)
     page = await member.get(f"/{me}/profile")
     await member.submit(page, {"address_1": "", "password": PASSWORD})
     saved = await member.submit(page, {"address_1": second, "password": PASSWORD})
@@ -257,10 +260,12 @@ async def test_mails_show_the_society_as_sender_and_take_no_reply(world: World, 
     society, mails = world.society(me), (await world.walk(me)).mails
     kinds = {str(mail.message["Subject"]) for mail in mails}
     expiry = {EXPIRES} if society.password.expires_days else set()
-    assert kinds == {INVITED, DONE, AGAIN, PROOF, MOVED, CHANGED} | expiry
+    pin = {PIN} if society.login.pin else set()
+    name = society.addresses.sender_name or society.name
+    assert kinds == {INVITED, DONE, AGAIN, PROOF, MOVED, CHANGED} | expiry | pin
     for mail in mails:
         (sender,) = mail.message["From"].addresses
-        assert (sender.display_name, sender.addr_spec) == (society.name, society.addresses.robot)
+        assert (sender.display_name, sender.addr_spec) == (name, society.addresses.robot)
         assert mail.message["Reply-To"] is None
         assert "送信専用のアドレス" in body(mail)
         assert "返信はお受けできません" in body(mail)

@@ -21,13 +21,14 @@ from typing import Any
 from mailbot.config import Society, Start, load
 from mailbot.credentials import Format
 from tests.support.member import Member, Page, log_in
-from tests.support.robot import REPOSITORY, Robot, link_in, robot
+from tests.support.robot import REPOSITORY, Robot, body, link_in, robot
 from tests.support.sink import Sink, Taken, sink
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 SHIPPED = sorted(file.stem for file in (REPOSITORY / "config" / "societies").glob("*.toml"))
 PASSWORD = "Asagiri-2026-yama"  # fits every rule a society may have
 NEXT_PASSWORD = "Yuunagi-2027-kawa"
+PIN = "暗証キーのお知らせ"
 SPARE = 30  # people of each society who are nobody in particular
 
 # A module's tests come from one loopback address and follow each other closely; members do not.
@@ -176,7 +177,7 @@ class Stage:
 
     async def credentials_page(self, member: Member, society: str, letter: Letter, address: str) -> Page:
         """From the web entry through the temporary login."""
-        page = await member.get(await self.invite(member, society, address))
+        page = await with_paper(member, self.societies[society], await self.invite(member, society, address))
         return await member.submit(page, {"login_id": letter.printed_id, "password": letter.printed_password})
 
     async def register(
@@ -192,13 +193,34 @@ class Stage:
             page = await member.submit(page, typed)
             assert page.url.endswith("/done"), page.text
         mails = await self.mails(address, count=before + 2)
+        await self.opened(society, account.login_id)
         return replace(account, mails=tuple(mails[before:]))
+
+    async def opened(self, society: str, login_id: str) -> None:
+        """Waits until the relay's word for the completion mail has opened the login, where the society waits for it."""
+        statement = "SELECT login_opens_at FROM member WHERE society = ? AND login_id = ?"
+        end = time.monotonic() + 20
+        while (await self.sql(statement, society, login_id))[0][0] is None:
+            assert time.monotonic() < end, "the login stayed closed"
+            await asyncio.sleep(0.02)
+
+    async def log_in(self, member: Member, society: str, login_id: str, password: str) -> Page:
+        """ID and password, and the mailed PIN where the society asks for one; the page that follows."""
+        before = len(self.sink.mails)
+        page = await log_in(member, society, login_id, password)
+        if not page.url.endswith("/pin"):
+            return page
+        end = time.monotonic() + 20
+        while not (found := [mail for mail in self.sink.mails[before:] if mail.message["Subject"] == PIN]):
+            assert time.monotonic() < end, "no PIN came"
+            await asyncio.sleep(0.02)
+        return await member.submit(page, {"pin": pin_in(found[-1])})
 
     @asynccontextmanager
     async def logged_in(self, society: str, account: Account) -> AsyncIterator[tuple[Member, Page]]:
         """The member's browser and the home page."""
         async with Member(self.robot.web) as member:
-            page = await log_in(member, society, account.login_id, account.password)
+            page = await self.log_in(member, society, account.login_id, account.password)
             assert page.url.endswith("/home"), page.text
             yield member, page
 
@@ -260,12 +282,29 @@ def person(name: str, number: str, nickname: str = "", **more: str) -> dict[str,
     return {**row, "仮ニックネーム": nickname, "メールアドレス": "", "保護": "", **more}
 
 
+def pin_in(mail: Taken) -> str:
+    """The PIN of a mail, as it is written there."""
+    found = re.search(r"^　(\d+ \d+)$", body(mail), re.MULTILINE)
+    assert found, body(mail)
+    return found[1]
+
+
 def hash_of(text: str) -> int:
     """A number of up to six digits that is the same in every run."""
     value = 7
     for letter in text:
         value = (value * 131 + ord(letter)) % 999_983
     return value
+
+
+async def with_paper(member: Member, society: Society, link: str) -> Page:
+    """The temporary login behind a link, chosen where the society has other ways too."""
+    page = await member.get(link)
+    if page.heading != society.label("choose.title"):
+        return page
+    mailed = [one for one in society.journeys.values() if {Start.WEB_FORM, Start.BLANK_MAIL} & set(one.starts)]
+    (paper,) = [one.label or "" for one in mailed if one.steps[0] == "temporary-login"]
+    return await member.follow(page, paper)
 
 
 # --- reading pages ----------------------------------------------------------------------------------------------------
