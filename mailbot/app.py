@@ -31,7 +31,7 @@ from mailbot.intake.reception import Reception
 from mailbot.intake.smtp import SmtpListener
 from mailbot.letters import Letters
 from mailbot.mail.dkim import Signer, generate_key, load_key
-from mailbot.registration import steps
+from mailbot.registration import consents, steps
 from mailbot.registration.context import Context
 from mailbot.store import Store, open_store, schema
 from mailbot.store.clock import Clock, ClockSkew
@@ -146,7 +146,9 @@ def open_passwords(settings: Settings) -> Passwords:
 
 def problems(settings: Settings, letters: Letters) -> list[str]:
     """What every room finds wrong with the societies' files and templates."""
-    found = [*letters.problems(), *render.problems(settings.societies, template_folders(settings))]
+    folders = template_folders(settings)
+    found = [*letters.problems(), *render.problems(settings.societies, folders)]
+    found += consents.problems(settings.societies, folders)
     for society in settings.societies.values():
         found += [f"{society.id}: {text}" for text in steps.problems(society)]
     return found

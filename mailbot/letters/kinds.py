@@ -232,6 +232,7 @@ def society_facts(society: Society, web_url: str, help_case: HelpCase) -> dict[s
         "web_form": bool(society.journeys_for(Start.WEB_FORM)),
         "credentials_mail": society.credentials_mail is not None,
         "details": any("insurance-details" in journey.steps for journey in mailed),
+        "address_login": any(journey.login_id == "address" for journey in society.journeys.values()),
         "paper": any("temporary-login" in journey.steps for journey in mailed),
         "registration_lifetime": lifetime(society.links.registration_minutes),
         "reissue_lifetime": lifetime(society.links.reissue_minutes),

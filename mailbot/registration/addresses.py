@@ -17,9 +17,9 @@ from mailbot.credentials import LinkPurpose
 from mailbot.mail.address import Address, stored
 from mailbot.store.engine import insert
 from mailbot.store.tables import address as address_table
-from mailbot.store.tables import link
+from mailbot.store.tables import link, member
 
-from . import choices, notices
+from . import choices, notices, people
 from .context import Context
 from .outcomes import Complaint, PendingAddress
 
@@ -127,7 +127,15 @@ async def place(
     now: int,
     pin: bool = False,
 ) -> None:
-    """Puts a proved address into a slot. `pin`: whether PIN mails go to a slot that was empty; others keep theirs."""
+    """Puts a proved address into a slot. `pin`: whether PIN mails go to a slot that was empty; others keep theirs.
+
+    Where the address is the login ID, that follows the first one; IntegrityError: another account has it.
+    """
+    if slot == 1:
+        m = member.c
+        mine = (m.society == society, m.id == member_id, m.login_kind == "address")
+        key = people.login_key(address)
+        await tx.execute(update(member).where(*mine).values(login_id=address, login_key=key))
     values = {"address": address, "address_key": address_key, "proved_at": now}
     row = insert(tx)(address_table).values(society=society, member_id=member_id, slot=slot, pin=pin, **values)
     await tx.execute(row.on_conflict_do_update(index_elements=["society", "member_id", "slot"], set_=values))

@@ -85,6 +85,14 @@ async def log_in(
     return LoggedIn(token, scope)
 
 
+async def forgive(ctx: Context, society: Society, login_id: str, network: str) -> None:
+    """What was counted as a wrong password was the first password of somebody who is not registered yet."""
+    account = guesses.account(ctx.ring, society.id, people.login_key(login_id))
+    async with ctx.store.begin() as tx:
+        await guesses.forgive_one(tx, society.id, f"*|{network}")
+        await guesses.forgive_one(tx, society.id, f"{account}|{network}")
+
+
 async def log_in_with_pin(
     ctx: Context, society: Society, proof: str | None, typed: str, now: int
 ) -> LoggedIn | Refused | None:

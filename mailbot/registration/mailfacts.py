@@ -134,7 +134,7 @@ async def _read(tx: AsyncConnection, mails: Sequence[ClaimedMail]) -> _Rows:
             links[row.society, row.id] = row
     if member_keys:
         c = member.c
-        columns = (c.society, c.id, c.state, c.login_id, c.sealed_nickname, c.password_set_at)
+        columns = (c.society, c.id, c.state, c.login_id, c.login_kind, c.sealed_nickname, c.password_set_at)
         for row in await tx.execute(select(*columns).where(among(c.society, c.id)), values(member_keys)):
             members[row.society, row.id] = row
         a = address_table.c
@@ -161,8 +161,9 @@ def _facts(ctx: Context, rows: _Rows, mail: ClaimedMail, now: int) -> Facts | Ca
             return Cancelled("address-removed")
     if letter.nickname and person is not None:
         place = (society.id, "member", "sealed_nickname", person.id)
-        nickname = people.open_text(ctx.ring, person.sealed_nickname, *place) or person.login_id
-        facts.setdefault("nickname", nickname)
+        nickname = people.open_text(ctx.ring, person.sealed_nickname, *place)
+        if nickname or person.login_kind == "chosen":  # else the ID tells symbol and number, or the address
+            facts.setdefault("nickname", nickname or person.login_id)
     if letter.purpose is not None:
         row = rows.links.get((mail.society, mail.link_id or 0))
         state = (

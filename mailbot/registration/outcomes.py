@@ -225,6 +225,8 @@ class ProfileView:
     password_expires_at: int | None
     pin_wishes: frozenset[int] = frozenset()
     """Slots that PIN mails shall go to once their address is proved."""
+    login_kind: str = "chosen"
+    """chosen, formula (it stays as it is) or address (it follows the first address)."""
 
 
 @dataclass(frozen=True, slots=True)

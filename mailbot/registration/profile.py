@@ -22,6 +22,7 @@ from .outcomes import Complaint, ProfileAddress, ProfileView, Refused, Updated
 
 _COLUMNS = (
     member.c.login_id,
+    member.c.login_kind,
     member.c.sealed,
     member.c.sealed_nickname,
     member.c.choices,
@@ -50,6 +51,7 @@ async def view(ctx: Context, society: Society, member_id: int, now: int) -> Prof
         household,
         people.password_end(society, row.password_set_at),
         frozenset(slot for slot in range(1, society.profile.addresses + 1) if _wishes_pin(chosen, slot)),
+        row.login_kind,
     )
 
 
@@ -72,17 +74,17 @@ async def update(
         row = await _member(tx, society, member_id)
         before = await notices.proved_addresses(tx, society.id, member_id)
         ticked = await addresses.ticked(tx, society, member_id)
-        typed_id = credentials.login_id_text(choices.text_of(form, "login_id"))
+        plan = addresses.plan(ctx, society, form, before)
+        typed_id, id_field = _sought(row, form, plan)
         new_id = typed_id != row.login_id
         is_taken = new_id and await choices.is_taken(ctx, tx, society, typed_id, member_id)
     found: list[Complaint] = []
     id_label = society.label("profile.login-id")
-    if new_id:
+    if new_id and id_field == "login_id":
         found += choices.login_id(society, typed_id, "login_id", id_label, row.login_id)
     nickname = choices.nickname(choices.text_of(form, "nickname"))
     nickname_label = society.label("profile.nickname")
     found += choices.nickname_complaints(nickname, "nickname", nickname_label, society.profile.nickname_required)
-    plan = addresses.plan(ctx, society, form, before)
     found += plan.complaints
     if found:
         return Refused(tuple(found))
@@ -97,15 +99,18 @@ async def update(
             )
         if (refused := await password.confirm(ctx, society, member_id, typed, "password", now)) is not None:
             return refused
+    taken = choices.taken("login_id", id_label)
+    if id_field != "login_id":
+        taken = Complaint(id_field, words.address_taken(society.label("profile.address-1")))
     if is_taken:
-        return Refused((choices.taken("login_id", id_label),))
+        return Refused((taken,))
     columns: dict[str, Any] = {
         "choices": people.dump_choices(_choices(society, form, plan.pins)),
         "sealed_nickname": people.seal_text(
             ctx.ring, nickname, society.id, "member", "sealed_nickname", member_id, now
         ),
     }
-    if new_id:
+    if new_id and id_field == "login_id":
         columns |= {"login_id": typed_id, "login_key": people.login_key(typed_id)}
     try:
         async with ctx.store.begin() as tx:
@@ -126,13 +131,31 @@ async def update(
         async with ctx.store.read() as tx:
             if not await choices.is_taken(ctx, tx, society, typed_id, member_id):
                 raise
-        return Refused((choices.taken("login_id", id_label),))
+        return Refused((taken,))
     ctx.store.wake("outbox")
     return Updated(tuple(typed.text for _, typed in plan.prove))
 
 
-async def prove_address(ctx: Context, society: Society, link_id: int, now: int) -> bool:
-    """POST behind an address-proof link: the address counts from now, the others are told. False: link not live."""
+def _sought(row: Any, form: Mapping[str, str], plan: addresses.Plan) -> tuple[str, str]:
+    """The login ID the form leads to, and the field that says so: a formula's stays, an address's follows the first."""
+    if row.login_kind == "chosen":
+        return credentials.login_id_text(choices.text_of(form, "login_id")), "login_id"
+    first = {slot: address.text for slot, address in (*plan.prove, *plan.move)}
+    return (first.get(1, row.login_id) if row.login_kind == "address" else row.login_id), "address_1"
+
+
+async def prove_address(ctx: Context, society: Society, link_id: int, now: int) -> bool | Refused:
+    """POST behind an address-proof link: the address counts from now, the others are told. False: link not live.
+
+    Refused: it would be the login ID, and another account has it since.
+    """
+    try:
+        return await _prove_address(ctx, society, link_id, now)
+    except IntegrityError:
+        return Refused.whole(words.address_taken(society.label("profile.address-1")))
+
+
+async def _prove_address(ctx: Context, society: Society, link_id: int, now: int) -> bool:
     c = link.c
     async with ctx.store.begin() as tx:
         columns = (c.member_id, c.slot, c.address, c.address_key, c.expires_at, c.spent_at, c.revoked_at)

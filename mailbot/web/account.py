@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from mailbot.credentials import describe, describe_login_id
-from mailbot.registration import choices, login, password, profile
+from mailbot.registration import choices, consents, login, password, profile
 from mailbot.registration.outcomes import MemberView, Refused
 from mailbot.web.cookies import session_name
 from mailbot.web.visit import Visit
@@ -36,6 +36,17 @@ async def log_out(visit: Visit) -> Response:
     await login.log_out(visit.ctx, visit.society, visit.session_token)
     visit.drop_cookie(session_name(visit.society.id))
     return visit.go("login?out=1")
+
+
+# --- consents ---------------------------------------------------------------------------------------------------------
+
+
+async def agreed(visit: Visit) -> Response:
+    """What the member agreed to, and when."""
+    if _must_change(visit):
+        return visit.go("password")
+    found = await consents.agreed(visit.ctx, visit.society, _member(visit).member_id)
+    return visit.page("consents.html", agreed=found)
 
 
 # --- password ---------------------------------------------------------------------------------------------------------

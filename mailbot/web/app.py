@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from mailbot.registration.context import Context
-from mailbot.web import account, entry, journey, landing, pin, reissue
+from mailbot.web import account, entry, journey, landing, login, pin, reissue
 from mailbot.web.assets import Assets
 from mailbot.web.captcha import Captcha
 from mailbot.web.cookies import Cookies
@@ -102,7 +102,8 @@ def _routes(web: Web) -> list[Route]:
     return [
         route("", entry.index),
         route("/", entry.index),
-        route("/login", entry.ask_login, entry.log_in),
+        route("/login", login.ask, login.submit),
+        route("/login/password", login.ask_password, login.submit_password),
         route("/pin", pin.ask, pin.submit),
         route("/entry", entry.ask, entry.request),
         route("/entry/sent", entry.requested),
@@ -127,6 +128,7 @@ def _routes(web: Web) -> list[Route]:
         route("/reissue/{link}", reissue.change, reissue.finish),
         route("/home", account.home, member=True),
         route("/profile", account.ask_profile, account.update_profile, member=True),
+        route("/consents", account.agreed, member=True),
         route("/password", account.ask_password, account.change_password, member=True),
         route("/logout", None, account.log_out, member=True),
     ]

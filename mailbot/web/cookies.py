@@ -12,6 +12,7 @@ _VALUE = re.compile(r"[A-Za-z0-9._~-]{1,600}")
 FORM = "mb-form"
 TEXT = "mb-text"
 SENT = "mb-sent"
+LOGIN_ID = "mb-login"
 
 
 def session_name(society: str) -> str:

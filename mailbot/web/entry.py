@@ -1,4 +1,4 @@
-"""Pages before login that belong to nobody: web entry, login, help, larger text."""
+"""Pages before login that belong to nobody: web entry, help, larger text."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from mailbot.config import HelpCase, Start
-from mailbot.registration import entry, login
-from mailbot.registration.outcomes import PinAsked, Refused
-from mailbot.web import cookies, pin, sent
+from mailbot.registration import entry
+from mailbot.registration.outcomes import Refused
+from mailbot.web import cookies, sent
 from mailbot.web.render import TEXT_SIZES
 from mailbot.web.visit import Visit, ways_in
 
@@ -45,32 +45,6 @@ async def request(visit: Visit) -> Response:
 
 async def requested(visit: Visit) -> Response:
     return visit.page("entry-sent.html", case=HelpCase.NO_MAIL, address=sent.remembered(visit))
-
-
-# --- login ------------------------------------------------------------------------------------------------------------
-
-
-async def ask_login(visit: Visit) -> Response:
-    query = visit.request.query_params
-    note = next((name for name in ("ended", "again", "out") if query.get(name) == "1"), "")
-    return visit.page("login.html", case=HelpCase.LOGIN, note=note, **ways_in(visit.society))
-
-
-async def log_in(visit: Visit) -> Response:
-    login_id = visit.form.get("login_id", "")
-    result = await login.log_in(
-        visit.ctx, visit.society, login_id, visit.form.get("password", ""), visit.network, visit.now
-    )
-    if isinstance(result, Refused):
-        return visit.refuse(
-            "login.html",
-            result,
-            case=HelpCase.LOGIN,
-            values={"login_id": login_id},
-            note="",
-            **ways_in(visit.society),
-        )
-    return pin.wait(visit, result) if isinstance(result, PinAsked) else await pin.let_in(visit, result)
 
 
 # --- help and larger text ---------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from mailbot.registration.outcomes import Begun, Complaint, End, Field, JourneyE
 from mailbot.web import captcha
 from mailbot.web.cookies import journey_name
 from mailbot.web.tickets import Ticket, hand_out
-from mailbot.web.visit import Visit
+from mailbot.web.visit import Visit, ways_in
 
 HOUR_S = 3600
 
@@ -205,10 +205,13 @@ async def done(visit: Visit) -> Response:
         end=end,
         again=end.already or query.get("again") == "1",
         family=query.get("family", ""),
+        **ways_in(visit.society),
     )
 
 
 async def invite_family(visit: Visit) -> Response:
+    if not any(visit.society.journeys_for(start) for start in (Start.BLANK_MAIL, Start.WEB_FORM)):
+        raise HTTPException(404)
     name, journey_id, proof = _named(visit)
     sent = await journeys.invite_family(visit.ctx, visit.society, journey_id, proof, visit.now)
     return visit.go(f"j/{name}/done?family={'sent' if sent else 'later'}")
@@ -233,7 +236,7 @@ def _step(
         typed = _typed(visit.form, step.fields, with_passwords=shown) | {
             name: text
             for name, text in typed.items()
-            if not any(f.name == name and f.kind != "shown" for f in step.fields)
+            if not any(f.name in (name, name.partition(".")[0]) and f.kind != "shown" for f in step.fields)
         }
     asks_captcha = step.journey_id is None and step.facts["journey"].captcha
     return visit.page(

@@ -10,10 +10,11 @@ from mailbot.config import HelpCase
 from mailbot.credentials import LinkPurpose, LinkState, encode_id
 from mailbot.credentials import read as read_token
 from mailbot.registration import journeys, profile
+from mailbot.registration.outcomes import Refused
 from mailbot.web import journey, reissue
 from mailbot.web.endpoint import Handler, too_many
 from mailbot.web.tickets import DONE, LETTERS, Ticket, hand_out, taken
-from mailbot.web.visit import Visit
+from mailbot.web.visit import Visit, ways_in
 
 
 def arrive(letter: str) -> Handler:
@@ -63,19 +64,30 @@ async def submit(visit: Visit) -> Response:
             return await _prove(visit, ticket)
 
 
-async def _address(visit: Visit, ticket: Ticket) -> Response:
+async def _address(visit: Visit, ticket: Ticket, refused: Refused | None = None) -> Response:
     link = await journeys.peek_link(visit.ctx, visit.society, ticket.purpose, ticket.link_id, visit.now)
     if link.state is LinkState.LIVE:
-        return visit.page("address-proof.html", case=HelpCase.NO_MAIL, address=link.address, expires_at=link.expires_at)
+        return visit.page(
+            "address-proof.html",
+            status=refused.status if refused else 200,
+            complaints=refused.complaints if refused else (),
+            case=HelpCase.NO_MAIL,
+            address=link.address,
+            expires_at=link.expires_at,
+            **ways_in(visit.society),
+        )
     return visit.go("address/done") if ticket.result == DONE else visit.failure("link")
 
 
 async def _prove(visit: Visit, ticket: Ticket) -> Response:
-    if await profile.prove_address(visit.ctx, visit.society, ticket.link_id, visit.now):
+    proved = await profile.prove_address(visit.ctx, visit.society, ticket.link_id, visit.now)
+    if isinstance(proved, Refused):
+        return await _address(visit, ticket, proved)
+    if proved:
         hand_out(visit, replace(ticket, result=DONE))
         return visit.go("address/done")
     return visit.go("address/done") if ticket.result == DONE else visit.failure("link")
 
 
 async def address_done(visit: Visit) -> Response:
-    return visit.page("address-done.html")
+    return visit.page("address-done.html", **ways_in(visit.society))

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from mailbot.config import HelpCase, Society, Start
+from mailbot.config import HelpCase, Journey, Society, Start
 from mailbot.registration.context import Context
 from mailbot.registration.outcomes import Complaint, MemberView, Refused
 from mailbot.web import cookies
@@ -160,12 +160,20 @@ class Visit:
 
 def ways_in(society: Society) -> dict[str, Any]:
     """Where a member can begin: facts of the login page, the help page and the pages that refuse."""
-    direct = society.journeys_for(Start.PAGE)
+    by_page = society.journeys_for(Start.PAGE)
+    direct = {name: one for name, one in by_page.items() if not tried_at_login(society, one)}
     return {
         "entry": bool(society.journeys_for(Start.WEB_FORM)),
         "blank_mail": society.addresses.registration if society.journeys_for(Start.BLANK_MAIL) else None,
+        "at_login": len(direct) < len(by_page),
+        "address_login": any(one.login_id == "address" for one in society.journeys.values()),
         "direct": {name: one.label or society.pages.direct_login_text for name, one in direct.items()},
     }
+
+
+def tried_at_login(society: Society, journey: Journey) -> bool:
+    """Whether the login's own form begins this journey: ID and birth date are all it asks first."""
+    return journey.steps[:1] == ("formula-login",) and not (society.formula and society.formula.ask_kana)
 
 
 FAILURES = {
