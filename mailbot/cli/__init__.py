@@ -13,6 +13,7 @@ from mailbot.cli import (
     demo,
     keys,
     member,
+    notice,
     purge,
     queue,
     revoke,
@@ -33,7 +34,7 @@ def build() -> typer.Typer:
     command = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
     command.callback()(_main)
     groups = (
-        serve, demo, check, database, keys, society, roster, member,
+        serve, demo, check, database, keys, society, roster, member, notice,
         help_desk, queue, revoke, purge, audit, alarm,
     )  # fmt: skip
     for group in groups:

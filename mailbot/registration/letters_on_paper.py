@@ -7,6 +7,7 @@ password end with it, and what was printed when can still be told.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import insert, select, update
@@ -37,36 +38,87 @@ async def new_letters(
     society: Society,
     member_ids: Collection[int],
     now: int,
+) -> dict[int, int]:
+    """Member -> id of the new letter, as `new_letter`; each costs about as much as a row of the roster."""
+    await _locked(tx, society, member_ids)
+    planned = await plan(ctx, tx, society, member_ids, now)
+    await _write(tx, society, planned, now)
+    return planned.letters
+
+
+@dataclass(frozen=True)
+class Planned:
+    """New letters that are not yet written: nothing has changed, and they may be printed before they count."""
+
+    rows: tuple[dict[str, Any], ...]
+    login_ids: Mapping[int, str]
+    """By member."""
+    before: Mapping[int, int]
+    """Member -> the live letter that is to die."""
+
+    @property
+    def letters(self) -> dict[int, int]:
+        """Member -> id of the new letter."""
+        return {row["member_id"]: row["id"] for row in self.rows}
+
+
+async def plan(
+    ctx: Context,
+    tx: AsyncConnection,
+    society: Society,
+    member_ids: Collection[int],
+    now: int,
     *,
     keep_login_id: bool = False,
-) -> dict[int, int]:
-    """Member -> id of the new letter, as `new_letter`; each costs about as much as a row of the roster.
+) -> Planned:
+    """Makes up new letters and writes nothing.
 
     `keep_login_id`: a letter that is still live hands its login ID on (a reprint changes the password alone).
     """
-    old = await _live(ctx, tx, society, member_ids)
+    old = await _live(tx, society, member_ids)
     made = {one: new_id() for one in sorted(member_ids)}
     given = {who: row for who, row in old.items() if keep_login_id}
     login_ids = {who: _printed(ctx, society, row) for who, row in given.items()}
     login_ids |= await _drawn(ctx, tx, society, {w: i for w, i in made.items() if w not in given}, now)
+    rows = (_row(ctx, society, who, letter, login_ids[who], given.get(who), now) for who, letter in made.items())
+    return Planned(tuple(rows), login_ids, {who: row.id for who, row in old.items()})
+
+
+async def carry_out(tx: AsyncConnection, society: Society, planned: Planned, now: int) -> bool:
+    """Writes planned letters and ends the old ones. False, and nothing is written, where somebody registered meanwhile
+    or has another live letter than was seen."""
+    invited = await _locked(tx, society, planned.letters)
+    now_live = {who: row.id for who, row in (await _live(tx, society, planned.letters)).items()}
+    if invited != set(planned.letters) or now_live != dict(planned.before):
+        return False
+    await _write(tx, society, planned, now)
+    return True
+
+
+async def _write(tx: AsyncConnection, society: Society, planned: Planned, now: int) -> None:
+    whose = temporary.c.member_id.in_(list(planned.letters))
     await tx.execute(
         update(temporary)
-        .where(temporary.c.society == society.id, temporary.c.member_id.in_(list(made)), temporary.c.state == "live")
+        .where(temporary.c.society == society.id, whose, temporary.c.state == "live")
         .values(state="revoked", ended_at=now)
     )
-    if made:
-        rows = [_row(ctx, society, who, letter, login_ids[who], given.get(who), now) for who, letter in made.items()]
-        await tx.execute(insert(temporary), rows)
-    return made
+    if planned.rows:
+        await tx.execute(insert(temporary), list(planned.rows))
 
 
-async def _live(ctx: Context, tx: AsyncConnection, society: Society, members: Collection[int]) -> dict[int, Any]:
-    """Member -> the live letter. The members' rows are locked: no registration may end meanwhile."""
-    m, t = member.c, temporary.c
-    chosen = sorted(members)
-    await tx.execute(select(m.id).where(m.society == society.id, m.id.in_(chosen)).order_by(m.id).with_for_update())
+async def _locked(tx: AsyncConnection, society: Society, members: Collection[int]) -> set[int]:
+    """Locks the members' rows, so that no registration ends meanwhile -> those who are still invited."""
+    m = member.c
+    mine = (m.society == society.id, m.id.in_(sorted(members)))
+    rows = await tx.execute(select(m.id, m.state).where(*mine).order_by(m.id).with_for_update())
+    return {row.id for row in rows if row.state == "invited"}
+
+
+async def _live(tx: AsyncConnection, society: Society, members: Collection[int]) -> dict[int, Any]:
+    """Member -> the live letter."""
+    t = temporary.c
     columns = (t.id, t.member_id, t.sealed_login_id, t.generation)
-    live = select(*columns).where(t.society == society.id, t.member_id.in_(chosen), t.state == "live")
+    live = select(*columns).where(t.society == society.id, t.member_id.in_(sorted(members)), t.state == "live")
     return {row.member_id: row for row in await tx.execute(live.order_by(t.created_at, t.id))}
 
 

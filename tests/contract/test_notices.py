@@ -8,7 +8,7 @@ from mailbot import credentials
 from mailbot.config import Start
 from mailbot.credentials import Format
 from mailbot.registration import journeys, people
-from mailbot.registration.letters_on_paper import new_letter, new_letters
+from mailbot.registration.letters_on_paper import carry_out, new_letter, new_letters, plan
 from mailbot.registration.outcomes import Begun, Refused
 from mailbot.store.tables import temporary
 from tests.support.factory import DAY, NETWORK, Joined, World
@@ -62,8 +62,11 @@ async def test_a_member_without_any_letter_gets_one(here: World) -> None:
 async def test_a_reprint_keeps_the_login_id_and_ends_journeys_begun_with_the_old_password(here: World) -> None:
     who = await here.join("yokokou", login_id="12345678", password="87654321")
     begun = await attempt(here, who, who.login_id, who.password)
+    async with here.ctx.store.read() as tx:
+        planned = await plan(here.ctx, tx, who.society, [who.id], here.now, keep_login_id=True)
+    assert len(await letters(here, who)) == 1
     async with here.ctx.store.begin() as tx:
-        await new_letters(here.ctx, tx, who.society, [who.id], here.now, keep_login_id=True)
+        assert await carry_out(tx, who.society, planned, here.now)
     live = (await letters(here, who))[0]
     assert live.generation == 1
     login_id, password = printed(here, who, live)
@@ -75,6 +78,21 @@ async def test_a_reprint_keeps_the_login_id_and_ends_journeys_begun_with_the_old
     late = await journeys.submit(here.ctx, who.society, begun.journey_id, begun.proof, "credentials", form, here.now)
     assert not hasattr(late, "step"), late
     assert (await letters(here, who))[0].state == "live"
+
+
+async def test_what_was_planned_does_not_count_where_things_changed_meanwhile(here: World) -> None:
+    registered, reprinted = await here.join("yokokou"), await here.join("yokokou")
+    async with here.ctx.store.read() as tx:
+        first = await plan(here.ctx, tx, registered.society, [registered.id], here.now, keep_login_id=True)
+        second = await plan(here.ctx, tx, reprinted.society, [reprinted.id], here.now, keep_login_id=True)
+    await here.register(registered, "hanako-no-id", ADDRESS)
+    async with here.ctx.store.begin() as tx:
+        await new_letter(here.ctx, tx, reprinted.society, reprinted.id, here.now)
+    async with here.ctx.store.begin() as tx:
+        assert not await carry_out(tx, registered.society, first, here.now)
+        assert not await carry_out(tx, reprinted.society, second, here.now)
+    assert [row.state for row in await letters(here, registered)] == ["used"]
+    assert [row.state for row in await letters(here, reprinted)] == ["live", "revoked"]
 
 
 async def test_new_ids_meet_neither_letters_nor_chosen_ids(here: World, monkeypatch: Any) -> None:
