@@ -25,6 +25,7 @@ from starlette.routing import Route
 from mailbot import resources, telemetry
 from mailbot.credentials import decode_id, encode_id
 from mailbot.delivery import outbox
+from mailbot.office import help as desk
 from mailbot.registration import stops
 from mailbot.registration.context import Context
 from mailbot.store.alarms import alarms
@@ -88,6 +89,7 @@ def ops_app(ctx: Context, token: str, now: Callable[[], int]) -> Starlette:
             raised = await alarms(tx)
             paused = await stops.paused(tx)
             held = await stops.held(tx)
+            asking = await desk.waiting(tx)
         at = now()
         late = [
             r
@@ -101,6 +103,7 @@ def ops_app(ctx: Context, token: str, now: Callable[[], int]) -> Starlette:
             mails=mails,
             alarms=raised,
             paused=sorted(paused),
+            asking=asking,
             held=sorted((society, *since) for society, since in held.items()),
             late=late,
             recent=recent,

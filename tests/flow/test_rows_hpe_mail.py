@@ -190,6 +190,7 @@ async def test_who_lost_the_credentials_writes_to_the_help_desk_and_gets_them_ag
     one = found["ユーザーIDの件"]
     (member_,) = await asyncio.to_thread(at.robot.json, "member", "find", ME, "葛飾三")
     assert (one["from"], one["address is"], one["member"]) == (to, "on file", member_["member"])
+    assert f"Help requests of {ME}: {len(found)} open" in await ops(at, "/")
     # staff read it, check the person, send the credentials again to the address on file, and are done with it
     shown = await asyncio.to_thread(at.robot.command, "help", "show", ME, str(one["request"]))
     assert "社員番号：903\nお名前：葛飾三" in shown.stdout
@@ -238,12 +239,17 @@ async def test_programs_are_never_acknowledged_and_stand_in_no_list(at: Stage) -
     assert "person" in await requests(at)
 
 
+async def ops(at: Stage, path: str) -> str:
+    """A page of the ops port."""
+    token = (at.robot.folder / "var" / "ops.token").read_text().strip()
+    request = urllib.request.Request(f"http://127.0.0.1:{at.robot.ops_port}{path}")
+    request.add_header("Authorization", "Basic " + base64.b64encode(f"x:{token}".encode()).decode())
+    return (await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=30).read())).decode()
+
+
 async def counted(at: Stage, reason: str) -> float:
     """Mails that ended with this reason, as the metrics say."""
-    token = (at.robot.folder / "var" / "ops.token").read_text().strip()
-    request = urllib.request.Request(f"http://127.0.0.1:{at.robot.ops_port}/metrics")
-    request.add_header("Authorization", "Basic " + base64.b64encode(f"x:{token}".encode()).decode())
-    text = (await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=30).read())).decode()
+    text = await ops(at, "/metrics")
     lines = [
         line
         for line in text.splitlines()
