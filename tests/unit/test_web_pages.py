@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from jinja2 import TemplateError
 from lxml import html
+from markupsafe import Markup
 
 from mailbot.config import Journey, Society, load
 from mailbot.config.society import contrast_on_white
 from mailbot.credentials import describe, describe_login_id
+from mailbot.registration.consents import Agreed, Text
 from mailbot.registration.outcomes import (
     Complaint,
     End,
@@ -49,7 +51,16 @@ def pages(societies: dict[str, Society]) -> Pages:
     return Pages(societies, [REPOSITORY / "templates"], Assets(societies.values()))
 
 
-STEP_FACTS: dict[str, dict[str, Any]] = {"mailed-link": {"key": "1234"}}
+TEXTS = (
+    Text("privacy", "個人情報の取扱いについて", "2026-04", Markup("<p>一</p>"), "00", True),
+    Text("terms", "会員利用規約について", "2026-04", Markup("<p>二</p>"), "01"),
+)
+STEP_FACTS: dict[str, dict[str, Any]] = {
+    "mailed-link": {"key": "1234"},
+    "consent": {"texts": TEXTS, "unread": None, "read": ("privacy",), "stamp": "ab"},
+    "settings": {"shows": (("login.id", "7-1"), ("settings.kana", "カナ")), "wanted": (), "typed": True, "free": True},
+    "review": {"rows": (("settings.address", "hanako@example.jp"), ("settings.password", "（表示しません）"))},
+}
 """What the steps add to their pages."""
 
 
@@ -79,7 +90,7 @@ def _facts(society: Society, name: str) -> dict[str, Any]:
         "form_key": lambda: "key",
         "channels": society.help,
         "journeys": society.journeys,
-        "member": member if name in {"home.html", "profile.html", "password.html"} else None,
+        "member": member if name in {"consents.html", "home.html", "profile.html", "password.html"} else None,
         "step": step,
         "end": JourneyEnd(End.DONE, "はなこ", "hanako"),
         "again": False,
@@ -99,6 +110,10 @@ def _facts(society: Society, name: str) -> dict[str, Any]:
         "expires_at": LATER,
         "steps": True,
         "login_id": "hanako",
+        "closed": "お休みです。",
+        "formula_hint": ("例：7-000001", "例：20000121"),
+        "paper": True,
+        "agreed": (Agreed("規約", "1", NOON, TEXTS[0], True), Agreed("規約", "0", NOON, None, False)),
         "again_at": LATER,
         "pin": PinPage(PinState.LIVE, ("ha****@example.jp",), 6, NOON, LATER, None, True, LATER),
         "sent": True,
@@ -106,10 +121,13 @@ def _facts(society: Society, name: str) -> dict[str, Any]:
     }
 
 
+PARTS = {f"{name}.html" for name in ("base", "captcha", "parts", "again", "login-notes", "ways")} | {
+    f"{name}.html" for name in ("show-key", "step", "waiting")
+}
 PAGES = sorted(
     str(path.relative_to(REPOSITORY / "templates" / "pages"))
     for path in (REPOSITORY / "templates" / "pages").rglob("*.html")
-    if path.name not in {"base.html", "captcha.html", "parts.html", "show-key.html", "step.html", "waiting.html", "ways.html"}
+    if path.name not in PARTS
 )
 SOCIETIES = sorted(path.stem for path in (REPOSITORY / "config" / "societies").glob("*.toml"))
 
