@@ -246,7 +246,7 @@ async def _journeys(tx: AsyncConnection, who: _Who) -> list[Moment]:
     found = []
     for row in await _newest(tx, select(journey).where(who.of(journey)), journey.c.started_at):
         if row.name not in who.society.journeys:
-            found.append(Moment(row.started_at, "reissue-begun", "再発行の画面で仮ログインした"))
+            found.append(Moment(row.started_at, "reissue-begun", "再発行の画面で本人の確認を通った"))
             continue
         steps = len(json.loads(row.steps))
         found.append(Moment(row.started_at, "journey-begun", "登録の手続きを始めた（本人の確認を通った）"))
@@ -283,6 +283,8 @@ _AUDITED = {
     "registered": "利用登録が完了した",
     "password-changed": "パスワードを変更した",
     "password-reissued": "再発行の手続きでパスワードを変えた",
+    "reissue-needs-staff": "再発行の申し込みがあったが、メールだけでは進められず、窓口への連絡をお願いした",
+    "reissue-link-revoked": "再発行の画面で生年月日の間違いが重なり、リンクが使えなくなった",
     "profile-changed": "プロフィール（ログインIDかメールアドレス）を変更した",
     "address-proved": "新しいメールアドレスが確認された",
     "letter-paused": "仮パスワードの間違いが重なり、仮ログインが一時停止した",

@@ -34,6 +34,9 @@ _PIN_LOGINS = select(pin_login).where(among(pin_login.c.society, pin_login.c.id)
 _OPEN = among(member.c.society, member.c.id)
 _UNDELIVERED = (MailState.FAILED, MailState.EXPIRED)
 
+_WITHOUT_ID = ("reissue", "reissue-told")
+"""They speak to a member without a nickname by no login ID, unless the society mails it anyway."""
+
 Facts = dict[str, str | int]
 Key = tuple[str, int]
 
@@ -162,7 +165,9 @@ def _facts(ctx: Context, rows: _Rows, mail: ClaimedMail, now: int) -> Facts | Ca
     if letter.nickname and person is not None:
         place = (society.id, "member", "sealed_nickname", person.id)
         nickname = people.open_text(ctx.ring, person.sealed_nickname, *place)
-        if nickname or person.login_kind == "chosen":  # else the ID tells symbol and number, or the address
+        # else the ID tells symbol and number, or the address, or what the society keeps out of this mail
+        told = person.login_kind == "chosen" and (society.reissue.login_id or mail.letter not in _WITHOUT_ID)
+        if nickname or told:
             facts.setdefault("nickname", nickname or person.login_id)
     if letter.purpose is not None:
         row = rows.links.get((mail.society, mail.link_id or 0))

@@ -1,5 +1,6 @@
 """Which mail a wish brings: shared addresses, old ones, forgotten IDs, and who else is told."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ from mailbot import credentials
 from mailbot.config.society import Reissue
 from mailbot.credentials import LinkPurpose, LinkState
 from mailbot.delivery.mails import Cancelled
-from mailbot.registration import mailfacts, reissue, timetable, wishes
+from mailbot.registration import entry, mailfacts, reissue, timetable, wishes
 from mailbot.registration.outcomes import Begun, Refused, ReissuePage
 from mailbot.registration.wishes import Wish
 from mailbot.store.tables import address, audit, link, member, outbox
@@ -96,6 +97,16 @@ async def test_by_default_the_mail_carries_a_link_and_the_page_tells_the_id(here
     assert page == ReissuePage(None, here.now + 3 * HOUR, "Hanako7")
     assert await reissue.finish(here.ctx, here.society("yokokou"), link_id[0].id, None, NEW, NEW, here.now) is None
     assert await here.log_in(who, "Hanako7", NEW)
+
+
+@pytest.mark.parametrize("tells", [True, False])
+async def test_a_mail_without_the_id_does_not_speak_to_it_either(here: World, tells: bool) -> None:
+    await registered(here)
+    rule(here, login_id=tells)
+    await ask(here)
+    await expand(here)
+    (mail,) = await facts(here, "reissue")
+    assert (mail.get("nickname"), mail.get("login_id")) == (("Hanako7", "Hanako7") if tells else (None, None))
 
 
 async def test_where_the_id_has_its_own_way_the_link_does_not_tell_it(here: World) -> None:
@@ -415,6 +426,18 @@ async def test_an_hour_is_left_to_who_passed_the_birth_date(here: World, then: C
     begun = await reissue.begin(here.ctx, here.society("yokokou"), link_id, BORN, NETWORK, here.now)
     assert isinstance(begun, Begun)
     await then(here, link_id, begun)
+
+
+async def test_who_just_got_a_mail_hears_until_when(here: World) -> None:
+    async def enter(minute: int) -> Any:
+        now = here.now + minute * MINUTE
+        return await entry.request_invitation(here.ctx, here.society("yokokou"), ADDRESS, NETWORK, now)
+
+    heard = {}
+    for minute in (0, 0, 1, 2, 3, 60, 61, 62, 63):
+        if (refused := await enter(minute)) is not None:
+            heard[minute] = re.findall(r"、([^、]*)からもう一度", texts(refused)[0])
+    assert heard == {0: ["15時52分"], 3: ["16時51分"], 63: ["11月21日 15時51分"]}
 
 
 async def test_a_storm_from_one_network_hears_until_when(here: World) -> None:
