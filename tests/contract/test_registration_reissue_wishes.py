@@ -12,7 +12,8 @@ from mailbot import credentials
 from mailbot.config.society import Reissue
 from mailbot.credentials import LinkPurpose, LinkState
 from mailbot.delivery.mails import Cancelled
-from mailbot.registration import entry, mailfacts, reissue, timetable, wishes
+from mailbot.office import members
+from mailbot.registration import entry, mailfacts, profile, reissue, timetable, wishes
 from mailbot.registration.outcomes import Begun, Refused, ReissuePage
 from mailbot.registration.wishes import Wish
 from mailbot.store.tables import address, audit, link, member, outbox
@@ -369,6 +370,20 @@ async def test_staff_are_asked_where_that_is_the_rule_and_see_it(here: World) ->
     assert await here.count(link, link.c.purpose == "reissue") == 0
     events = await here.rows(select(audit.c.member_id).where(audit.c.event == "reissue-needs-staff"))
     assert [one.member_id for one in events] == [who.id]
+
+
+async def test_after_staff_had_the_address_proved_the_mailbox_is_enough_again(here: World) -> None:
+    who = await registered(here)
+    rule(here, stale_asks="staff")
+    here.now += 181 * DAY
+    society = here.society("yokokou")
+    await members.correct_address(here.ctx, society, who.id, ADDRESS, actor="staff:a", now=here.now)
+    (proof,) = await here.mails("address-proof")
+    assert proof.link_id is not None
+    assert await profile.prove_address(here.ctx, society, proof.link_id, here.now)
+    await ask(here)
+    assert await expand(here) == wishes.Expanded(1)
+    assert await queued(here) == [("reissue", ADDRESS)]
 
 
 async def test_without_a_birth_date_on_the_roster_staff_are_asked(here: World) -> None:
