@@ -105,6 +105,9 @@ async def begin(
         proved = await step.prove(ctx, tx, society, what, view.address, form, network, now)
         if not isinstance(proved, Refused):
             position = progress.next_place(what.steps, 0)
+            waits = isinstance(step_named(what.steps[position]), WaitingStep)
+            if waits and link_id is not None and not await progress.spend_link(tx, society, link_id, now):
+                return LinkState.USED  # the same form twice at once: one mail with one key
             state = JourneyState(
                 journey_id,
                 name,

@@ -203,15 +203,17 @@ async def arrive(ctx: Context, tx: AsyncConnection, society: Society, state: Jou
         await step.arrive(ctx, tx, society, state, now)
 
 
-async def spend_link(tx: AsyncConnection, society: Society, link_id: int | None, now: int) -> None:
-    """Closes a link to newcomers. No matter if another member of the household was first: the proof was passed while
-    it was live."""
-    if link_id is not None:
-        await tx.execute(
-            update(link)
-            .where(link.c.society == society.id, link.c.id == link_id, link.c.spent_at.is_(None))
-            .values(spent_at=now)
-        )
+async def spend_link(tx: AsyncConnection, society: Society, link_id: int | None, now: int) -> bool:
+    """Closes a link to newcomers; False where that was done before. Mostly no matter: another member of the household
+    was first, but the proof was passed while the link was live."""
+    if link_id is None:
+        return False
+    spent = await tx.execute(
+        update(link)
+        .where(link.c.society == society.id, link.c.id == link_id, link.c.spent_at.is_(None))
+        .values(spent_at=now)
+    )
+    return spent.rowcount == 1
 
 
 async def revoke_mailed(tx: AsyncConnection, society: Society, journey_id: int, now: int) -> None:

@@ -110,7 +110,12 @@ async def test_nobody_costs_the_work_that_somebody_costs(here: World, monkeypatc
     link_id = await here.link(ME, ADDRESS)
     opened: list[int] = []
     original = people.open_person
-    monkeypatch.setattr(people, "open_person", lambda *given: (opened.append(1), original(*given))[1])
+
+    def counted(*given: Any) -> people.Person:
+        opened.append(1)
+        return original(*given)
+
+    monkeypatch.setattr(people, "open_person", counted)
     sent: list[str] = []
     engine = here.ctx.store.engine.sync_engine
     event.listen(engine, "before_cursor_execute", lambda _c, _u, statement, *_: sent.append(statement))
@@ -196,7 +201,7 @@ async def _kept(here: World) -> list[Any]:
 
 
 async def test_everything_left_empty_is_told_at_once(here: World) -> None:
-    nothing = {"address": "", "symbol": "", "number": "", **dict.fromkeys(BORN, "")}
+    nothing: dict[str, Any] = {"address": "", "symbol": "", "number": "", **dict.fromkeys(BORN, "")}
     assert texts(await prove(here, here.society(ME), **nothing)) == [
         "address: メールアドレスを入力してください。",
         "symbol: 被保険者記号を入力してください。",
@@ -216,7 +221,7 @@ async def test_everything_left_empty_is_told_at_once(here: World) -> None:
         ({"birth_date_month": ""}, "birth_date: 生年月日の「月」を入力してください。"),
     ],
 )
-async def test_what_is_wrong_is_said(here: World, typed: dict[str, str], told: str) -> None:
+async def test_what_is_wrong_is_said(here: World, typed: dict[str, Any], told: str) -> None:
     assert texts(await prove(here, here.society(ME), **{"symbol": "12", "number": "1", **typed})) == [told]
 
 
