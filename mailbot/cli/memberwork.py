@@ -9,7 +9,7 @@ import typer
 
 from mailbot import app
 from mailbot.cli import common
-from mailbot.credentials import decode_id, encode_id
+from mailbot.credentials import decode_id
 from mailbot.office import export as exports
 from mailbot.office import renotify as again
 from mailbot.office import timeline as timelines
@@ -77,11 +77,11 @@ def unlock(society: Name, member: Member) -> None:
             return lifted
 
     lifted = common.run(work())
-    for line in _lifted(lifted, society):
+    for line in _lifted(lifted, f"{society} --member {member}"):
         print(line)
 
 
-def _lifted(lifted: unlocks.Lifted, society: str) -> list[str]:
+def _lifted(lifted: unlocks.Lifted, whose: str) -> list[str]:
     lines = []
     if lifted.networks:
         lines.append(f"Wrong passwords at the login, from {lifted.networks} network(s): forgotten.")
@@ -95,7 +95,7 @@ def _lifted(lifted: unlocks.Lifted, society: str) -> list[str]:
     if lifted.opened:
         lines.append("The login waited for the completion mail: it is open now.")
     if lifted.dead_letters:
-        lines.append(f"The letter died of wrong entries: `mailbot notice reprint {society}` makes a new one.")
+        lines.append(f"The letter died of wrong entries: `mailbot notice reprint {whose}` makes a new one.")
     return lines or ["Nothing was locked or paused."]
 
 
@@ -119,16 +119,16 @@ def reset(
 
     done = common.run(work())
     print(f"The registration is taken back; {len(done.told)} address(es) are told.")
-    print(_afresh(done, society))
+    print(_afresh(done, f"{society} --member {member}"))
 
 
-def _afresh(done: resets.Reset, society: str) -> str:
+def _afresh(done: resets.Reset, whose: str) -> str:
     if done.left:
         return "The roster says that the member left: mend the roster before the member can register again."
     if done.formula:
         return "The member starts afresh with the login ID of the formula and the birth date, or by first registration."
     if done.new_letter is not None:
-        return f"A new letter waits to be printed: {encode_id(done.new_letter)} (`mailbot notice print {society}`)."
+        return f"A new letter waits to be printed: `mailbot notice print {whose}`."
     return "The member starts afresh with the first registration."
 
 

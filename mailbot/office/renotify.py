@@ -123,7 +123,7 @@ async def _instead(tx: AsyncConnection, society: Society, member_id: int) -> str
     t = temporary.c
     had = (t.society == society.id, t.member_id == member_id)
     if await tx.scalar(select(t.id).where(*had).limit(1)) is not None:
-        ways.append("who lost the letter gets a new one by `mailbot notice reprint`")
+        ways.append("who lost the letter gets a new one by `mailbot notice reprint --member`")
     return "; ".join(ways) or "the registration begins on the login page"
 
 

@@ -145,7 +145,7 @@ async def _letters(tx: AsyncConnection, who: _Who) -> list[Moment]:
     printed = (
         select(b.at, b.paper, n.sheet)
         .join(notice_batch, and_(b.society == n.society, b.id == n.batch_id))
-        .where(who.of(notice_letter))
+        .where(who.of(notice_letter), b.state == "printed")
     )
     papers = {"a4": "A4", "postcard": "はがき"}
     for number, row in enumerate(reversed(await _newest(tx, printed, b.at))):

@@ -22,7 +22,25 @@ from mailbot.registration.reset import LETTER, reset
 from mailbot.registration.steps.temporary_login import printed_password
 from mailbot.registration.unlock import Lifted, unlock
 from mailbot.store import new_id
-from mailbot.store.tables import address, audit, budget, consent, journey, link, member, outbox, session, temporary
+from mailbot.store.tables import (
+    address,
+    audit,
+    budget,
+    consent,
+    help_request,
+    inbox,
+    journey,
+    link,
+    member,
+    notice_batch,
+    notice_letter,
+    outbox,
+    pin_login,
+    roster_batch,
+    roster_change,
+    session,
+    temporary,
+)
 from tests.support.factory import HOUR, MINUTE, NETWORK, NOW, Joined, World, settings
 
 ACTOR = "cli:sato"
@@ -87,6 +105,41 @@ async def test_the_timeline_tells_the_way_from_the_letter_to_the_login(here: Wor
     assert all(who.password not in one.what and who.login_id not in one.what for one in found)
     assert await timeline(here.ctx, who.society, 17) is None
     assert await timeline(here.ctx, here.society("shochiku"), who.id) is None
+
+
+async def test_the_timeline_tells_of_paper_pins_help_and_rosters(here: World) -> None:
+    who = await registered(here)
+    mine, at = {"society": "yokokou", "member_id": who.id}, here.now
+    batches, key = (new_id(), new_id()), "hanako@docomo.ne.jp"
+    counts = {"joined": 0, "changed": 1, "left": 0, "same": 0}
+    rows: list[tuple[Any, dict[str, Any]]] = [
+        *((notice_batch, {"society": "yokokou", "id": one, "at": at + n, "actor": ACTOR, "paper": "a4",
+                          "per": "person", "sheets": 9, "file_digest": b"x", "state": "printed"}) for n, one in enumerate(batches)),
+        *((notice_letter, {**mine, "batch_id": one, "sheet": 3, "temporary_id": who.letter, "generation": 0})
+          for one in batches),
+        (roster_batch, {"society": "yokokou", "id": 7, "at": at + 2, "actor": ACTOR, "file_digest": b"x",
+                        "partial": False, "state": "live", **counts}),
+        (roster_change, {**mine, "batch_id": 7, "kind": "changed"}),
+        (pin_login, {**mine, "id": 8, "proof_hash": b"x", "kid": 0, "digits": 6, "scope": "member", "failures": 2,
+                     "sends": 2, "sent_at": at + 3, "created_at": at, "pin_expires_at": at, "expires_at": at + 4,
+                     "ended_at": at + 4}),
+        (help_request, {"society": "yokokou", "id": 9, "received_at": at, "address": key, "address_key": key,
+                        "sealed": b"x", "state": "done", "done_at": at + 5}),
+        (inbox, {"society": "yokokou", "inbox_key": b"x", "source": "smtp", "purpose": "help", "received_at": at + 4,
+                 "address": key, "address_key": key, "peer": "x", "size": 1, "action": "discard",
+                 "reason": "over-budget"}),
+    ]  # fmt: skip
+    async with here.ctx.store.begin() as tx:
+        for table, row in rows:
+            await tx.execute(insert(table).values(**row))
+    found = {one.event: one.what for one in await events(here, who)}
+    assert found["letter-printed"] == "案内状が印刷された（A4、3枚目）"
+    assert found["letter-reprinted"] == "案内状がもう一度印刷された（A4、3枚目）"
+    assert found["roster-changed"] == "名簿の記載が変わった"
+    assert found["pin-sent"] == "パスワードが合い、暗証キーのメールを用意した（2回目）"
+    assert (found["pin-wrong"], found["pin-passed"]) == ("その暗証キーの入力が2回違った", "暗証キーが合った")
+    assert found["mail-in"] == f"問い合わせのメールが {key} から届いた（返信しない: over-budget）"
+    assert found["help-done"] == "問い合わせが対応済みになった"
 
 
 async def test_the_timeline_of_another_member_is_another(here: World) -> None:

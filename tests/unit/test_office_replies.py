@@ -1,0 +1,43 @@
+"""Relays' answers in plain words."""
+
+import pytest
+
+from mailbot.office.replies import ended, plain
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reply", "words"),
+    [
+        ("delivered", "relay:25: 250 2.0.0 queued as 4711", "メールサーバーが受け取りました"),
+        (
+            "deferred",
+            "relay:25: 452 4.2.2 over quota",
+            "あて先のメールボックスがいっぱいです。あとでもう一度送ります（452 4.2.2）",
+        ),
+        ("deferred", "relay:25: 421 busy", "相手側が混み合っています。あとでもう一度送ります（421）"),
+        ("deferred", "451 4.4.2 (lost)", "メールサーバーにつながりませんでした。あとでもう一度送ります（451 4.4.2）"),
+        (
+            "deferred",
+            "relay:25: 451 4.3.0 try later",
+            "いまは受け取られませんでした。あとでもう一度送ります（451 4.3.0）",
+        ),
+        ("failed", "relay:25: 550 5.1.1 no such user", "このあて先のメールアドレスはありません（550 5.1.1）"),
+        ("failed", "relay:25: 552 5.2.2 full", "あて先のメールボックスがいっぱいで、届けられませんでした（552 5.2.2）"),
+        ("failed", "relay:25: 550 5.7.1 spam", "相手側が受け取りを断りました（迷惑メール対策や受信設定）（550 5.7.1）"),
+        ("failed", "relay:25: 553 bad", "メールアドレスの書き方が相手側に受け入れられませんでした（553）"),
+        ("failed", "relay:25: 554 no", "届けられませんでした（554）"),
+        ("failed", "no code at all", "届けられませんでした"),
+        (
+            "unknown",
+            "relay:2525: 451 4.4.2 (lost)",
+            "メールサーバーに渡しましたが返事がなく、届いたかどうか分かりません（451 4.4.2）",
+        ),
+    ],
+)
+def test_an_answer_in_words(outcome: str, reply: str, words: str) -> None:
+    assert plain(outcome, reply) == words
+
+
+def test_what_became_of_a_mail() -> None:
+    assert ended("expired", "deadline") == "時間切れで送らなかった（リンクなどの期限までに渡せなかった）"
+    assert ended("cancelled", "something-new") == "送らなかった"
