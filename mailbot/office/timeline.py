@@ -291,6 +291,8 @@ _AUDITED = {
     "journey-tries-used-up": "認証キーなどの間違いが重なり、手続きが終わった",
     "pin-locked": "暗証キーの間違いが重なり、ログインが止まった",
     "completion-undelivered": "登録完了のメールを届けられなかった",
+    "credentials-undelivered": "仮のIDとパスワードのメールを届けられなかった",
+    "help-shown": "係員がこの方のアドレスからの問い合わせを読んだ",
     "address-corrected": "係員が新しいメールアドレスへ確認のメールを送った",
     "registration-reset": "係員が利用登録を取り消した",
     "member-unlocked": "係員が一時停止を解除した",
