@@ -20,6 +20,7 @@ from mailbot.store.tables import member
 MIN_PRINTED_COMBINATIONS = 10**9
 """Fewer possible passwords than this on paper are called few: 8 digits are 10^8."""
 ADVISED_LENGTH = 12
+ADVISED_PIN_DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +105,22 @@ def _other_rules(society: Society) -> Iterator[tuple[str, str]]:
             "one mail carries the login ID and a temporary password: whoever reads the mailbox has the account (the "
             "OWASP Forgot Password Cheat Sheet advises a link alone)."
         )
+    if society.login.pin is not None and society.login.pin.digits < ADVISED_PIN_DIGITS:
+        yield "login.pin.digits", (
+            f"{society.login.pin.digits} digits are few: ASVS 6.5.4 asks for 20 bits, which are {ADVISED_PIN_DIGITS} "
+            "digits; safe only through the pause after wrong tries."
+        )
     for name, journey in society.journeys.items():
-        if Start.PAGE in journey.starts:
+        if Start.PAGE in journey.starts and "confirm-by-mail" not in journey.steps:
             yield f"journeys.{name}.starts", (
                 "starts without a mail: the address on file is believed unproved, and the paper alone registers."
             )
+    if society.formula is not None:
+        more = "" if society.formula.ask_kana else " `ask_kana` asks for the name as well, which is much harder."
+        yield "formula", (
+            "login ID and first password follow from symbol, number and birth date, which family, employer and doctors "
+            f"know: anybody of them can register in the member's name. Safe only through the limits.{more}"
+        )
     digit_free, printed = society.login_id.digit_free, Format.parse(society.temporary.login_id)
     if society.login_id.keep_printed and digit_free is not None and printed.length == digit_free.length:
         yield "login_id.keep_printed", (

@@ -98,6 +98,7 @@ def test_a_careful_society_has_no_warnings() -> None:
             "profile.disclosure.iryouhi",
         ),
         ({"left_closes_login": False}, "left_closes_login"),
+        ({"login": {"pin": {"digits": 5}}}, "login.pin.digits"),
         ({"help": [{"kind": "mail", "name": "窓口", "value": "h@sixth.example"}]}, "help"),
     ],
 )
