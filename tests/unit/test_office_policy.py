@@ -99,6 +99,7 @@ def test_a_careful_society_has_no_warnings() -> None:
         ),
         ({"left_closes_login": False}, "left_closes_login"),
         ({"login": {"pin": {"digits": 5}}}, "login.pin.digits"),
+        ({"formula": {"login_id": "7-{symbol:3}{number:6}"}}, "formula"),
         ({"help": [{"kind": "mail", "name": "窓口", "value": "h@sixth.example"}]}, "help"),
     ],
 )
