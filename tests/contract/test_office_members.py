@@ -114,7 +114,8 @@ async def test_the_timeline_tells_of_paper_pins_help_and_rosters(here: World) ->
     counts = {"joined": 0, "changed": 1, "left": 0, "same": 0}
     rows: list[tuple[Any, dict[str, Any]]] = [
         *((notice_batch, {"society": "yokokou", "id": one, "at": at + n, "actor": ACTOR, "paper": "a4",
-                          "per": "person", "sheets": 9, "file_digest": b"x", "state": "printed"}) for n, one in enumerate(batches)),
+                          "per": "person", "sheets": 9, "file_digest": b"x", "state": "printed"})
+          for n, one in enumerate(batches)),
         *((notice_letter, {**mine, "batch_id": one, "sheet": 3, "temporary_id": who.letter, "generation": 0})
           for one in batches),
         (roster_batch, {"society": "yokokou", "id": 7, "at": at + 2, "actor": ACTOR, "file_digest": b"x",

@@ -8,6 +8,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx2
+
 from tests.support.member import Member
 from tests.support.robot import Robot, robot
 from tests.support.sink import Sink
@@ -43,6 +45,11 @@ async def test_held_mails_wait_and_forms_stay_open(tmp_path: Path, smtp_sink: Si
         assert {one["paused"] for one in await ask(made, "queue", "status")} == {True}
         told = await cli(made, "check", check=False)
         assert "MEND  outgoing mail: mails of every society wait since" in told
+        token = (tmp_path / "var" / "ops.token").read_text().strip()
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{made.ops_port}", auth=("x", token)) as ops:
+            front = (await ops.get("/", timeout=30)).text
+        assert "Mails of every society wait since" in front
+        assert "relay moves" in front
         await asyncio.sleep(1)  # ten looks of the courier
         assert smtp_sink.mails == []
         assert await state(made, "a@phone.example") == "queued"
