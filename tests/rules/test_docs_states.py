@@ -9,7 +9,7 @@ import pytest
 from mailbot.credentials import LinkState
 from mailbot.delivery.policy import MailState
 from mailbot.registration.outcomes import End
-from mailbot.store.tables import member, roster_batch, session, temporary
+from mailbot.store.tables import help_request, member, roster_batch, session, temporary
 from tests.support.documents import DOCS, section, table
 
 OUTSIDE = {"new", "gone"}
@@ -19,6 +19,7 @@ MACHINES = {
     "Temporary credential": set(str(temporary.c.state.comment).split(" | ")),
     "Member": set(str(member.c.state.comment).split(" | ")),
     "Outgoing mail": {state.value for state in MailState},
+    "Help request": set(str(help_request.c.state.comment).split(" | ")),
     "Session": {*str(session.c.scope.comment).split(" | "), "ended"},
     "Roster batch": set(str(roster_batch.c.state.comment).split(" | ")),
     "Key of the ring": {"active", "usable", "compromised", "retired"},
