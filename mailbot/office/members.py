@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mailbot import audit, credentials
 from mailbot.config import Society
 from mailbot.mail.address import Address
-from mailbot.registration import choices, notices
+from mailbot.registration import choices, notices, words
 from mailbot.registration.context import Context
 from mailbot.registration.members import MemberRecord, find, view
 from mailbot.registration.outcomes import Complaint
@@ -108,8 +108,11 @@ async def correct_address(
         return address.text
     mine = (member.c.society == society.id, member.c.id == member_id, member.c.state == "registered")
     async with ctx.store.begin() as tx:
-        if await tx.scalar(select(member.c.id).where(*mine).with_for_update()) is None:
+        kind = await tx.scalar(select(member.c.login_kind).where(*mine).with_for_update())
+        if kind is None:
             return "まだ利用登録をしていない方です。"
+        if kind == "address" and slot == 1 and await choices.is_taken(ctx, tx, society, address.text, member_id):
+            return words.address_taken(society.label("profile.address-1"))
         await notices.ask_proof(ctx, tx, society, member_id, slot, address, now)
         await audit.record(tx, actor, "address-corrected", society.id, member_id, {"slot": slot}, now)
     ctx.store.wake("outbox")

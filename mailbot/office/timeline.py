@@ -298,6 +298,7 @@ _AUDITED = {
     "member-unlocked": "係員が一時停止を解除した",
     "member-renotified": "係員がメールをもう一度送った",
     "member-revealed": "係員がこの方の情報を表示した",
+    "notices-revoked": "係員が案内状の仮パスワードを取り消した",
 }
 
 

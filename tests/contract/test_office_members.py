@@ -13,6 +13,7 @@ from mailbot.delivery.mails import Settlement
 from mailbot.delivery.outbox import Lane, NewMail
 from mailbot.mail.status import Outcome, OutcomeKind, Status
 from mailbot.office.export import export
+from mailbot.office.members import correct_address
 from mailbot.office.renotify import NotSent, Sent, renotify
 from mailbot.office.sheet import Encoding
 from mailbot.office.timeline import Moment, timeline
@@ -349,6 +350,25 @@ async def test_nothing_is_sent_where_nothing_waits(here: World) -> None:
     assert isinstance(await renotify(here.ctx, who.society, 17, actor=ACTOR, now=here.now), NotSent)
     assert await here.count(outbox) == 0
     assert await here.count(audit) == 0
+
+
+async def test_an_address_that_is_anothers_login_id_is_refused_at_once(here: World) -> None:
+    who, other = await registered(here), await registered(here, login_id="other-one")
+    taken = {"login_kind": "address", "login_id": "a@docomo.ne.jp", "login_key": people.login_key("a@docomo.ne.jp")}
+    async with here.ctx.store.begin() as tx:
+        await tx.execute(update(member).values(login_kind="address"))
+        await tx.execute(update(member).where(member.c.id == other.id).values(taken))
+
+    async def correct(typed: str, slot: int = 1) -> object:
+        return await correct_address(here.ctx, who.society, who.id, typed, slot=slot, actor=ACTOR, now=here.now)
+
+    assert "A@docomo.ne.jp" not in str(refused := await correct("A@docomo.ne.jp"))
+    assert isinstance(refused, str)
+    assert isinstance(await correct("no-at"), str)
+    assert await here.count(link, link.c.purpose == "address-proof") == 0
+    assert getattr(await correct("b@docomo.ne.jp"), "text", "") == "b@docomo.ne.jp"
+    assert getattr(await correct("a@docomo.ne.jp", 2), "text", "") == "a@docomo.ne.jp"
+    assert {mail.recipient for mail in await here.mails("address-proof")} == {"a@docomo.ne.jp", "b@docomo.ne.jp"}
 
 
 def read(file: Path, encoding: str = "utf-8-sig") -> list[dict[str, str]]:
