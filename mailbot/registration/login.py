@@ -28,9 +28,12 @@ NETWORK_SHARE = 10
 
 
 async def log_in(
-    ctx: Context, society: Society, login_id: str, password: str, network: str, now: int
+    ctx: Context, society: Society, login_id: str, password: str, network: str, now: int, browser: str = ""
 ) -> LoggedIn | PinAsked | Refused:
-    """One error text and one hash, whatever is wrong: unknown ID, wrong password, not registered yet, left, paused."""
+    """One error text and one hash, whatever is wrong: unknown ID, wrong password, not registered yet, left, paused.
+
+    `browser`: the value of a cookie that tells browsers apart; where PINs are mailed, a double tap is one login.
+    """
     typed, labels = {"login_id": login_id, "password": password}, {"login_id": "login.id", "password": "login.password"}
     if (empty := choices.left_empty(society, typed, labels)) is not None:
         return empty
@@ -77,7 +80,7 @@ async def log_in(
         if society.login.pin is None:
             token = await open_session(ctx, tx, society, row.id, scope, now)
         else:
-            asked = await pin.ask(ctx, tx, society, row.id, scope, now)
+            asked = await pin.ask(ctx, tx, society, row.id, scope, browser, now)
     if society.login.pin is not None:
         ctx.store.wake("outbox")
         return asked

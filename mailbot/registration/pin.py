@@ -7,6 +7,7 @@ so nobody else can pause an account. The PIN itself is derived from its row when
 from __future__ import annotations
 
 import hmac
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,8 @@ RESEND_MS = MINUTE_MS
 MAILS_A_LOGIN = 3
 MAILS_A_DAY = 10
 """Mails to one account that led to no login."""
+TAP_MS = 10_000
+"""The same browser with the same password within this time tapped twice: one login, one mail."""
 TRIES = 5
 """Wrong tries that end a PIN."""
 TRIES_AN_HOUR = 10
@@ -57,9 +60,12 @@ class Passed:
 
 
 async def ask(
-    ctx: Context, tx: AsyncConnection, society: Society, member_id: int, scope: Scope, now: int
+    ctx: Context, tx: AsyncConnection, society: Society, member_id: int, scope: Scope, browser: str, now: int
 ) -> PinAsked | Refused:
-    """After the right password: a new waiting login and its PIN mails. The transaction holds the member's row."""
+    """After the right password: a new waiting login and its PIN mails. The transaction holds the member's row.
+
+    `browser`: what the browser's own cookie says, empty where it is not known.
+    """
     assert society.login.pin is not None
     failures = await tx.scalar(
         select(member.c.pin_failures).where(member.c.society == society.id, member.c.id == member_id)
@@ -70,16 +76,19 @@ async def ask(
     if (until := await _pause_end(tx, society, member_id, now)) is not None:
         emit("login.pin", society=society.id, reason="paused")
         return Refused.whole(_over(society, PinState.PAUSED, until, now), 429)
+    if (twin := await _twin(ctx, tx, society, member_id, browser, now)) is not None:
+        return twin
     if (again_at := await _next_mail_at(tx, society, member_id, now)) is not None:
         return Refused.whole(_no_more_mails(society, again_at, now), 429)
-    token, row_id, ends = new_token(), new_id(), now + society.login.pin.minutes * MINUTE_MS
+    kid, row_id, ends = ctx.ring.active(now).kid, new_id(), now + society.login.pin.minutes * MINUTE_MS
+    token = _token(ctx, society, kid, row_id, browser) if browser else new_token()
     await tx.execute(
         insert(pin_login).values(
             society=society.id,
             id=row_id,
             member_id=member_id,
             proof_hash=token_hash(token),
-            kid=ctx.ring.active(now).kid,
+            kid=kid,
             digits=society.login.pin.digits,
             scope=scope,
             sent_at=now,
@@ -250,6 +259,28 @@ async def _waiting(tx: AsyncConnection, society: Society, proof: str | None, now
     if row.ended_at is not None or now >= row.expires_at:
         return None
     return row if row.state == "registered" and not people.has_left(society, row.left_on, now) else None
+
+
+def _token(ctx: Context, society: Society, kid: int, row_id: int, browser: str) -> str:
+    """The cookie of a waiting login: a second tap makes the same once more. Raises KeyRefused."""
+    return urlsafe_b64encode(ctx.ring.derive(kid, "pin-proof", society.id, row_id, 0, browser)).decode().rstrip("=")
+
+
+async def _twin(
+    ctx: Context, tx: AsyncConnection, society: Society, member_id: int, browser: str, now: int
+) -> PinAsked | None:
+    """The login this browser began a moment ago."""
+    c = pin_login.c
+    mine = (c.society == society.id, c.member_id == member_id, c.ended_at.is_(None), c.generation == 0)
+    rows = await tx.execute(select(c.id, c.kid, c.proof_hash).where(*mine, c.created_at > now - TAP_MS))
+    for row in rows if browser else ():
+        try:
+            token = _token(ctx, society, row.kid, row.id, browser)
+        except KeyRefused:
+            continue
+        if hmac.compare_digest(bytes(row.proof_hash), token_hash(token)):
+            return PinAsked(f"{credentials.encode_id(row.id)}.{token}")
+    return None
 
 
 def _state(ctx: Context, society: Society, row: Any, paused_until: int | None, now: int) -> PinState:

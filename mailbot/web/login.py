@@ -12,7 +12,7 @@ from mailbot.config import HelpCase, Start
 from mailbot.registration import choices, formula, journeys, login
 from mailbot.registration.outcomes import Begun, Complaint, PinAsked, Refused
 from mailbot.web import pin, sent
-from mailbot.web.cookies import LOGIN_ID
+from mailbot.web.cookies import FORM, LOGIN_ID
 from mailbot.web.journey import bind
 from mailbot.web.visit import Visit, tried_at_login, ways_in
 
@@ -56,7 +56,8 @@ async def submit_password(visit: Visit) -> Response:
 async def _log_in(visit: Visit, page: str) -> Response:
     login_id = formula.spelled(visit.society, visit.form.get("login_id", ""))
     password = visit.form.get("password", "")
-    result = await login.log_in(visit.ctx, visit.society, login_id, password, visit.network, visit.now)
+    browser = visit.cookie(FORM) or ""
+    result = await login.log_in(visit.ctx, visit.society, login_id, password, visit.network, visit.now, browser)
     if isinstance(result, Refused):
         first = await _first_login(visit, result)
         if isinstance(first, Begun):

@@ -505,6 +505,28 @@ async def test_waiting_logins_are_not_kept(here: World) -> None:
     assert await here.count(pin_login) == 0
 
 
+async def test_a_double_tap_on_the_login_is_one_login_and_one_mail(here: World) -> None:
+    await registered(here)
+
+    async def tap(browser: str) -> str:
+        args = (here.ctx, here.society(SOCIETY), "ren-hp", GOOD, NETWORK, here.now)
+        done = await login.log_in(*args, browser)
+        assert isinstance(done, PinAsked), done
+        return done.proof
+
+    one, same = await asyncio.gather(tap("cookie-of-one"), tap("cookie-of-one"))
+    assert one == same
+    other = await tap("cookie-of-another")
+    assert other != one
+    assert len(await here.mails("pin")) == 2
+    here.now += pin.TAP_MS
+    later = await tap("cookie-of-one")
+    assert later != one
+    code = await mailed(here, later)
+    assert isinstance(await second_half(here, later, code), LoggedIn)
+    assert await tap("cookie-of-one") != later
+
+
 # --- the profile's ticks ----------------------------------------------------------------------------------------------
 
 

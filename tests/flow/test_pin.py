@@ -45,11 +45,7 @@ async def failures(at: Stage, account: Account) -> int:
 
 async def test_a_pin_is_read_kindly_and_what_is_none_gets_a_sentence(at: Stage) -> None:
     account = await at.register(ME)
-    spellings = (
-        lambda left, right: f"{left} {right}".translate(WIDE),
-        lambda left, right: f"{left}-{right}",
-        lambda left, right: f"　{left}ー{right}",
-    )
+    spellings = ("{} {}", "{}-{}", "　{}ー{}")
     for count, spelling in enumerate(spellings, 1):
         async with Member(at.robot.web) as member:
             page = await log_in(member, ME, account.login_id, PASSWORD)
@@ -60,7 +56,7 @@ async def test_a_pin_is_read_kindly_and_what_is_none_gets_a_sentence(at: Stage) 
                 assert refused.errors[0].endswith("PIN Code(暗証キー)を入力してください。"), typed
                 assert refused.tree.xpath("//input[@name='pin']/@aria-invalid") == ["true"]
             assert await failures(at, account) == 0
-            home = await member.submit(page, {"pin": spelling(*right.split())})
+            home = await member.submit(page, {"pin": spelling.format(*right.translate(WIDE).split())})
             assert home.url.endswith("/home"), home.errors
 
 
