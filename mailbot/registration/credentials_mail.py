@@ -187,7 +187,7 @@ def facts(ctx: Context, society: Society, mail: ClaimedMail, row: Any, now: int)
     except KeyRefused:
         return Cancelled("key-refused")
     login_id = people.open_text(ctx.ring, row.sealed_login_id, society.id, "temporary", "sealed_login_id", row.id)
-    found = {"login_id": login_id, "temporary_password": password}
+    found: dict[str, str | int] = {"login_id": login_id, "temporary_password": password}
     blob = row.sealed_nickname
     nickname = people.open_text(ctx.ring, blob, society.id, "member", "sealed_nickname", row.member_id)
     return {**found, "nickname": nickname} if nickname else found

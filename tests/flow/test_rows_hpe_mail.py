@@ -244,7 +244,7 @@ async def ops(at: Stage, path: str) -> str:
     token = (at.robot.folder / "var" / "ops.token").read_text().strip()
     request = urllib.request.Request(f"http://127.0.0.1:{at.robot.ops_port}{path}")
     request.add_header("Authorization", "Basic " + base64.b64encode(f"x:{token}".encode()).decode())
-    return (await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=30).read())).decode()
+    return str(await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=30).read()), "utf-8")
 
 
 async def counted(at: Stage, reason: str) -> float:
