@@ -15,7 +15,7 @@ from tests.support.documents import DOCS, section, table
 OUTSIDE = {"new", "gone"}
 MACHINES = {
     "Link": {state.value for state in LinkState} - {"unknown"},
-    "Journey": {"open", "done", "expired"},
+    "Journey": {"open", "done", "expired", "died"},
     "Temporary credential": set(str(temporary.c.state.comment).split(" | ")),
     "Member": set(str(member.c.state.comment).split(" | ")),
     "Outgoing mail": {state.value for state in MailState},
