@@ -51,12 +51,12 @@ async def _first(visit: Visit, start: Start, ticket: Ticket | None) -> Response:
     link_id = ticket.link_id if ticket else None
     name = visit.request.query_params.get("journey")
     step = await journeys.first_page(visit.ctx, visit.society, start, link_id, visit.now, name)
+    open_now = journeys.open_journeys(visit.society, start, link_id)
     if isinstance(step, StepPage):
-        open_now = journeys.open_journeys(visit.society, start, link_id)
         if name is None and len(open_now) > 1:
             return visit.page("choose.html", case=HelpCase.PAPER_LOST, journeys=open_now, expires_at=step.expires_at)
         return _step(visit, step)
-    if ticket is None or name is not None:
+    if ticket is None or (name or next(iter(open_now), "")) not in open_now:
         raise HTTPException(404)
     return await _link_is_dead(visit, ticket)
 

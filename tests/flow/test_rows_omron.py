@@ -385,7 +385,7 @@ async def test_members_told_by_paper_use_their_temporary_credentials(at: Stage) 
     async with Member(at.robot.web) as member:
         choose = await member.get(await at.invite(member, ME, address))
         assert (choose.heading, len(buttons(choose))) == (CHOOSE, 2)
-        page = await member.follow(choose, "ログインIDと仮パスワードが書かれた紙を受け取った")
+        page = await member.follow(choose, "紙のお知らせで登録する")
         assert labels(page) == ["ログインID", "仮パスワード"]
         assert page.link("ログイン・パスワード専用窓口") == FORM, "who lost the paper"
         page = await member.submit(page, {"login_id": letter.printed_id, "password": letter.printed_password})
