@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from mailbot.config import Journey, Society
+from mailbot.config.society import Formula
 from mailbot.registration import steps
+from mailbot.registration.outcomes import Field
 from mailbot.registration.steps.temporary_login import pause_ms
 
 MINUTE = 60_000
@@ -41,7 +43,7 @@ def test_the_usual_journey_has_no_problem() -> None:
     [
         (
             {"steps": ["temporary-login", "credentails"]},
-            "no step is called 'credentails'; there are: con",
+            "no step is called 'credentails'; there are: confirm-by-mail",
         ),
         ({"steps": []}, "a journey needs steps"),
         ({"starts": []}, "journeys.paper.starts: a journey needs a start"),
@@ -63,25 +65,37 @@ def test_all_problems_at_once() -> None:
     assert len(found) == 3
 
 
+WITHOUT_FIELDS = {"show-key", "mailed-link", "review"}
+FORMULA = {"login_id": "7-{symbol:3}{number:6}"}
+
+
 @pytest.mark.parametrize("name", sorted(steps.STEPS))
 def test_every_step_offers_fields_with_labels(name: str) -> None:
-    sixth = society(paper=GOOD)
-    fields = steps.STEPS[name].fields(sixth)
-    assert fields
+    sixth = society(paper=GOOD).model_copy(update={"formula": Formula.model_validate(FORMULA)})
+    fields = steps.STEPS[name].fields(sixth, sixth.journeys["paper"])
+    assert bool(fields) == (name not in WITHOUT_FIELDS)
     assert len({one.name for one in fields}) == len(fields)
     assert all(sixth.label(one.label) for one in fields)
     assert steps.STEPS[name].name == name
 
 
 def test_the_rules_stand_before_the_fields_they_are_checked_by() -> None:
-    fields = {one.name: one for one in steps.STEPS["credentials"].fields(society(paper=GOOD))}
+    fields = {one.name: one for one in _credentials()}
     assert any("12文字以上" in hint for hint in fields["password"].hint)
     assert any("数字8文字" in hint for hint in fields["login_id"].hint)
 
 
-def test_a_step_is_either_a_proof_or_a_form() -> None:
-    for name in steps.STEPS:
-        assert (steps.proof_step(name) is None) != (steps.form_step(name) is None)
+def _credentials() -> tuple[Field, ...]:
+    sixth = society(paper=GOOD)
+    return steps.STEPS["credentials"].fields(sixth, sixth.journeys["paper"])
+
+
+def test_a_step_is_of_one_kind() -> None:
+    for name, step in steps.STEPS.items():
+        kinds = (steps.ProofStep, steps.FormStep, steps.ShownStep, steps.WaitingStep)
+        of = [kind for kind in kinds if isinstance(step, kind)]
+        assert len(of) == 1 or (steps.WaitingStep in of and steps.LinkedStep in type(step).__mro__), name
+        assert (steps.proof_step(name) is not None) == (of == [steps.ProofStep])
     assert steps.proof_step("no-such") is None
     assert steps.form_step("no-such") is None
 
