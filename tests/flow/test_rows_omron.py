@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
 
@@ -24,6 +25,7 @@ from tests.support.rows import (
     person,
     stage,
 )
+from tests.support.servers import program
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -437,6 +439,24 @@ async def test_page_and_mail_of_the_end_invite_to_bookmark_the_login(at: Stage) 
     account = await registered(at)
     text = body(account.mails[-1])
     assert in_order(text, f"{at.robot.web}/{ME}/login", "ログインのページをお気に入り（ブックマーク）")
+
+
+@pytest.mark.row("OM-14")
+async def test_the_printed_notice_holds_a_qr_code_of_the_login_page(at: Stage) -> None:
+    found = at.robot.json("member", "find", ME, at.letter(ME).row["氏名"])[0]["member"]
+    file = at.robot.folder / "notice.pdf"
+    arguments = ("notice", "print", ME, "--out", str(file), "--member", found, "--all")
+    await asyncio.to_thread(at.robot.command, *arguments)
+    picture = file.with_suffix("")
+    await _run("pdftoppm", "-r", "200", "-png", "-singlefile", str(file), str(picture))
+    said = await _run("zbarimg", "--quiet", "--raw", f"{picture}.png")
+    assert said.split() == [f"{at.robot.web}/{ME}/login"]
+
+
+async def _run(name: str, *arguments: str) -> str:
+    command = [str(program(name)), *arguments]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout
 
 
 @pytest.mark.row("OM-15")
