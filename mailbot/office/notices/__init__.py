@@ -59,6 +59,7 @@ _OVERTAKEN = "印刷している間に、登録が進んだ人か新しい書面
 _FONTS = "その字をもつフォントを、mailbot.toml の [site] fonts のフォルダーに置いてください。"
 _PLACES = {
     "address": "宛名（住所・氏名）",
+    "scan": "QRコードの横の文章",
     "steps": "手順（notice.texts）",
     "credentials": "IDとパスワードの面",
 }

@@ -115,28 +115,32 @@ async def typeset(
     ]
     back = _Job(template, folders, json.dumps(_data(settings, society, paper, sheets[:1], "back", face)), now)
     loop = asyncio.get_running_loop()
+    made: list[tuple[bytes, list[int]]] = []
     done = 0
-    made: list[tuple[bytes, list[int]]] = [(b"", [])] * len(jobs)
 
-    async def one(place: int) -> None:
+    async def one(pool: Executor, job: _Job, count: int) -> tuple[bytes, list[int]]:
         nonlocal done
-        made[place] = await loop.run_in_executor(pool, _compile, jobs[place])
-        done += len(parts[place])
+        result = await loop.run_in_executor(pool, _compile, job)
+        done += count
         progress("組版しています", done, len(sheets))
+        return result
 
-    with _pool(len(jobs)) as pool:
-        shared = (await loop.run_in_executor(pool, _compile, back))[0] if paper == "a4" else None
-        await asyncio.gather(*(one(place) for place in range(len(jobs))))
+    workers = min(len(jobs), os.cpu_count() or 1, WORKERS)
+    for start in range(0, len(jobs), workers * PARTS_A_PROCESS):
+        turn = slice(start, start + workers * PARTS_A_PROCESS)
+        with _pool(workers) as pool:
+            made += await asyncio.gather(
+                *(one(pool, job, len(part)) for job, part in zip(jobs[turn], parts[turn], strict=True))
+            )
+    shared = (await asyncio.to_thread(_compile, back))[0] if paper == "a4" else None
     return await asyncio.to_thread(_joined, made, shared, society, progress)
 
 
-def _pool(parts: int) -> Executor:
-    """typst keeps what it has computed: a process that ends gives the memory back."""
-    if parts == 1:
+def _pool(workers: int) -> Executor:
+    """typst keeps what it has computed: processes that end give the memory back."""
+    if workers == 1:
         return ThreadPoolExecutor(1)
-    workers = min(parts, os.cpu_count() or 1, WORKERS)
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=PARTS_A_PROCESS)
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
 def _template(settings: Settings, society: Society) -> Path:

@@ -89,27 +89,25 @@ def rank(person: Person, member_id: int) -> tuple[bool, str, int]:
 async def live_letters(ctx: Context, society: Society, chosen: Chosen, now: int) -> list[Letter]:
     """Letters that still open a registration: invited, not left, not run out, made with a key that still counts."""
     m, t = member.c, temporary.c
-    where: list[ColumnElement[bool]] = [t.society == society.id, t.state == "live", m.state == "invited"]
+    who: list[ColumnElement[bool]] = [m.society == society.id]
+    letters: list[ColumnElement[bool]] = [t.society == society.id, t.state == "live"]
     if chosen.members:
-        where.append(await _members(ctx, society, chosen))
+        who.append(await _members(ctx, society, chosen))
     elif not chosen.everybody:
-        where.append(~_printed(society))
+        letters.append(~_printed(society))
     found: list[Letter] = []
     after = 0
     while True:
-        statement = (
-            select(m.household, m.sealed, m.sealed_nickname, m.protected, m.left_on, *_LETTER)
-            .join(temporary, (t.society == m.society) & (t.member_id == m.id))
-            .where(*where, m.id > after)
-            .order_by(m.id)
-            .limit(CHUNK)
-        )
+        # two statements: joined, SQLite looks for each member at the letters of all later ones
+        columns = (m.id, m.household, m.sealed, m.sealed_nickname, m.protected, m.left_on, m.state)
+        some = select(*columns).where(*who, m.id > after).order_by(m.id).limit(CHUNK)
         async with ctx.store.scan() as tx:
-            rows = (await tx.execute(statement)).all()
-        found += [letter for row in rows if (letter := _letter(ctx, society, row, now)) is not None]
-        if len(rows) < CHUNK:
+            members = {row.id: row for row in await tx.execute(some)}
+            rows = (await tx.execute(select(*_LETTER).where(*letters, t.member_id.in_(list(members))))).all()
+        found += [one for row in rows if (one := _letter(ctx, society, members[row.member_id], row, now)) is not None]
+        if len(members) < CHUNK:
             return found
-        after = rows[-1].member_id
+        after = max(members)
 
 
 def _printed(society: Society) -> ColumnElement[bool]:
@@ -128,22 +126,24 @@ async def _members(ctx: Context, society: Society, chosen: Chosen) -> ColumnElem
         return m.household.in_([key for key in rows if key is not None]) | m.id.in_(members)
 
 
-def _letter(ctx: Context, society: Society, row: Any, now: int) -> Letter | None:
-    if people.has_left(society, row.left_on, now) or (row.expires_at is not None and row.expires_at <= now):
+def _letter(ctx: Context, society: Society, who: Any, row: Any, now: int) -> Letter | None:
+    if who.state != "invited" or people.has_left(society, who.left_on, now):
+        return None
+    if row.expires_at is not None and row.expires_at <= now:
         return None
     try:
         password, _ = printed_password(ctx, society, row)
     except KeyRefused:  # made with a key that became known: nobody can use it
         return None
-    ring, who = ctx.ring, row.member_id
+    ring = ctx.ring
     return Letter(
-        who,
+        who.id,
         row.id,
         row.generation,
-        bytes(row.household or b""),
-        row.protected,
-        people.open_person(ring, row.sealed, society.id, who),
-        people.open_text(ring, row.sealed_nickname, society.id, "member", "sealed_nickname", who),
+        bytes(who.household or b""),
+        who.protected,
+        people.open_person(ring, who.sealed, society.id, who.id),
+        people.open_text(ring, who.sealed_nickname, society.id, "member", "sealed_nickname", who.id),
         people.open_text(ring, row.sealed_login_id, society.id, "temporary", "sealed_login_id", row.id),
         password,
     )

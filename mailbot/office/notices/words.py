@@ -66,7 +66,6 @@ def words(settings: Settings, society: Society, paper: str) -> dict[str, Any]:
         if mail
         else "QRコードを使わないときは、次のアドレスを開いてください。",
         "need-address": "ご登録には、ご自分で受け取れるメールアドレスが必要です。",
-        "persons-title": "お一人ずつのログインIDとパスワード" if journey else "ご登録いただく方",
         "login-id": society.label("temporary.id"),
         "password": society.label("temporary.password"),
         "nickname": "仮ニックネーム",
