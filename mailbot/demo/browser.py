@@ -22,6 +22,8 @@ class Form:
     buttons: list[str] = field(default_factory=list)
     boxes: list[str] = field(default_factory=list)
     """Names of tick boxes."""
+    presses: dict[str, str] | None = None
+    """What the first button adds, which is the one that Enter presses; None before there was a button."""
 
 
 class _Reader(HTMLParser):
@@ -47,7 +49,11 @@ class _Reader(HTMLParser):
                 self.forms[-1].boxes.append(values["name"])
             if kind not in ("checkbox", "radio") or "checked" in values:
                 self.forms[-1].values[values["name"]] = values.get("value", "on" if kind == "checkbox" else "")
+        elif tag == "select" and self.forms and values.get("name"):
+            self.forms[-1].values[values["name"]] = ""
         elif tag in ("h1", "a", "button"):
+            if tag == "button" and self.forms and self.forms[-1].presses is None:
+                self.forms[-1].presses = {values["name"]: values.get("value", "")} if "name" in values else {}
             self._inside.append(tag)
             self._words = ""
             self._href = values.get("href", "")
@@ -114,7 +120,7 @@ class Browser:
 
     async def fill(self, page: Page, form: Form, values: Mapping[str, str]) -> Page:
         """Sends a form of the page with these values beside its own."""
-        data = urlencode({**form.values, **values}).encode()
+        data = urlencode({**form.values, **values, **(form.presses or {})}).encode()
         return await asyncio.to_thread(self._fetch, urljoin(page.url, form.action or page.url), data)
 
     def _fetch(self, url: str, data: bytes | None) -> Page:

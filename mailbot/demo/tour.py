@@ -90,8 +90,10 @@ async def walk(robot: Robot, settings: Settings, relay: CaptureRelay) -> bool:
         someone = next((one for one in reversed(somebody) if one.relation == "本人"), somebody[-1])
         try:
             await _Walk(tour, society, someone).go()
-        except Stumbled:
-            continue
+        except Stumbled as error:
+            if tour.held:
+                print(f"    FAILED: {error}")
+            tour.held = False
     print("\nEvery step held." if tour.held else "\nSome steps did not hold.")
     return tour.held
 
@@ -184,7 +186,7 @@ class _Walk:
     async def _take(self, page: Page) -> Page:
         """One step of the journey, whichever the page says it is."""
         if page.alert:
-            raise Stumbled(page.alert)
+            raise Stumbled(page.alert[:200])
         form = next((one for one in page.forms if "step" in one.values), None)
         if form is None:
             raise Stumbled(f"no step on {page.heading!r} ({page.status})")

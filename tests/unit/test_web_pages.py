@@ -90,6 +90,7 @@ def _facts(society: Society, name: str) -> dict[str, Any]:
         "form_key": lambda: "key",
         "channels": society.help,
         "journeys": society.journeys,
+        "own_name": "夏目　花子",
         "member": member if name in {"consents.html", "home.html", "profile.html", "password.html"} else None,
         "step": step,
         "end": JourneyEnd(End.DONE, "はなこ", "hanako"),
@@ -146,10 +147,13 @@ def test_a_page_keeps_the_rules(pages: Pages, societies: dict[str, Society], soc
     # the society and its help channel on every page
     assert societies[society].name in tree.xpath("string(//header)")
     for channel in societies[society].help:
-        assert channel.value in tree.xpath("string(//footer)")
+        assert channel.value in [*tree.xpath("//footer//a/@href"), *tree.xpath("//footer//a/text()")]
     for attribute in ("placeholder", "required", "maxlength", "disabled", "readonly", "pattern", "style", "onclick"):
         assert not tree.xpath(f"//*[@{attribute}]"), attribute
-    assert not tree.xpath("//script|//style|//iframe|//img[not(@alt)]|//meta[@http-equiv]|//select")
+    assert not tree.xpath("//script|//style|//iframe|//img[not(@alt)]|//meta[@http-equiv]")
+    # lists are slow with a phone and a screen reader: only where a society's file asks for them
+    lists = any(one.details.birth_date == "lists" for one in societies[society].journeys.values())
+    assert not tree.xpath("//select") or (lists and name == "steps/insurance-details.html")
     assert all(count == 1 for count in Counter(tree.xpath("//@id")).values())
     _fields_are_labelled(tree)
     for form in tree.xpath("//form"):
