@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from http.cookiejar import Cookie
+from http.cookiejar import Cookie, DefaultCookiePolicy
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -112,7 +112,7 @@ async def test_without_cookies_the_page_says_what_to_do(at: Stage) -> None:
     async with Member(at.robot.web) as member:
         link = await at.invite(member, ME, address)
     async with Member(at.robot.web) as member:
-        member.client.cookies.jar.set_policy(_NoCookies())
+        member.client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         refused = await member.get(link)
         assert (refused.status, refused.heading) == (403, "この画面を続けられません")
         assert "Cookieを許可する" in refused.text
@@ -247,18 +247,6 @@ def _forget(member: Member, kept: list[Cookie]) -> None:
     member.client.cookies.jar.clear()
     for one in kept:
         member.client.cookies.jar.set_cookie(one)
-
-
-class _NoCookies:
-    """A browser that takes none."""
-
-    netscape = True
-    rfc2965 = hide_cookie2 = False
-
-    def set_ok(self, *_: object) -> bool:
-        return False
-
-    return_ok = domain_return_ok = path_return_ok = set_ok
 
 
 async def _look(window: Window, name: str) -> None:
