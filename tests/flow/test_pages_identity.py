@@ -12,8 +12,8 @@ from urllib.parse import urljoin
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import expect
 from playwright.async_api import Page as Window
+from playwright.async_api import expect
 
 from tests.support.chromium import chromium
 from tests.support.chromium import page as window_of
