@@ -119,6 +119,8 @@ class Details(Section):
     """A sentence above a field: where to find it on card or paper."""
     help: tuple[str, ...] = ()
     """Sentences of help below the form."""
+    terms: tuple[str, ...] = ()
+    """Sentences right above the button: what the details are used for."""
 
 
 class Journey(Section):
@@ -378,6 +380,8 @@ class Pages(Section):
     """Frequent questions of the help page."""
     direct_login_text: str | None = None
     """Words of the link to a journey that starts with a page."""
+    direct_hint: str | None = None
+    """A sentence above those links: who they are for."""
     home_name: bool = False
     """The home page shows the member's own name, with the advice to report a wrong one."""
     bookmark: bool = False

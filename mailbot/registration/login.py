@@ -114,7 +114,8 @@ async def log_in_with_pin(
 async def session(ctx: Context, society: Society, token: str, now: int) -> MemberView | None:
     """Whose session it is; refreshes its idle time (at most one write a minute). None when there is none any more."""
     hashed, s = token_hash(token), session_table.c
-    columns = (member.c.id, member.c.login_id, member.c.sealed_nickname, member.c.state, member.c.left_on)
+    c = member.c
+    columns = (c.id, c.login_id, c.login_kind, c.sealed_nickname, c.state, c.left_on)
     times = (member.c.previous_login_at, member.c.password_set_at, s.scope, s.seen_at, s.expires_at)
     statement = (
         select(*columns, *times)
@@ -136,7 +137,7 @@ async def session(ctx: Context, society: Society, token: str, now: int) -> Membe
     return MemberView(
         row.id,
         row.scope,
-        nickname or row.login_id,
+        nickname or (row.login_id if row.login_kind == "chosen" else ""),
         row.login_id,
         row.previous_login_at,
         people.password_end(society, row.password_set_at),

@@ -189,7 +189,7 @@ class MemberView:
     member_id: int
     scope: Scope
     nickname: str
-    """The login ID where the member has none."""
+    """The login ID where the member has none; empty where that is no name (a number or an address)."""
     login_id: str
     last_login_at: int | None
     """The login before this one; None at the first."""

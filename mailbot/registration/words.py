@@ -32,10 +32,7 @@ def wrong_login(society: Society) -> str:
     if society.login.opens == "completion-delivered":
         waits = "登録のあと完了メールが届くまでは、ログインできません。"
     if society.formula is not None:
-        first = (
-            "はじめてログインする被保険者ご本人は、生年月日を8けたの数字で入力してください。"
-            f"生年月日が1日に{society.formula.tries_a_day}回違うと、次の日まで、生年月日ではお入りになれません。"
-        )
+        first = f"生年月日が1日に{society.formula.tries_a_day}回違うと、次の日まで、生年月日ではお入りになれません。"
     return (
         "ログインIDまたはパスワードが違います。もう一度入力してください。"
         f"利用登録がまだお済みでない方は、先に利用登録をしてください。{waits}{first}"

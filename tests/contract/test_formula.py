@@ -19,7 +19,7 @@ FORMULA = Formula(login_id="7132-{symbol:3}{number:6}")
 
 
 async def joined(here: World, number: int = 4567, **more: str) -> Joined:
-    facts = {"symbol": "91", "number": str(number), "relation": "本人", "birth_date": "1964-11-03", **more}
+    facts: dict[str, Any] = {"symbol": "91", "number": str(number), "relation": "本人", "birth_date": "1964-11-03", **more}
     return await here.join(KENPOS, **facts)
 
 
@@ -88,7 +88,7 @@ async def test_only_an_insured_person_who_is_invited_and_has_not_left(here: Worl
     await joined(here)
     await joined(here, 4567, relation="妻", birth_date="1966-02-09", kana="ヤマダ ツマ")
     await joined(here, 5000, relation="任意継続")
-    gone = {"symbol": "91", "number": "6000", "relation": "本人", "birth_date": "1964-11-03"}
+    gone: dict[str, Any] = {"symbol": "91", "number": "6000", "relation": "本人", "birth_date": "1964-11-03"}
     await here.join(KENPOS, left_on="2026-11-19", **gone)
     assert isinstance(await enter(here, known(4567), "19641103"), Begun)
     wrong = [
