@@ -15,12 +15,14 @@ from datetime import UTC, date, datetime, timedelta
 from mailbot.config import Society
 from mailbot.credentials import KeyRing, fold, login_id_text
 
+from .kanji import COMMON_FORM
+
 _BLANKS_AND_DASHES = re.compile(r"[\s\-\u00ad\u2010-\u2015\u2212\u30fc\uff70\u200b-\u200f\u2060\ufeff]+")
 _LEADING_ZEROS = re.compile(r"^0+(?=.)")
 _TO_KATAKANA = {code: code + 0x60 for code in range(0x3041, 0x3097)}
 _TO_LARGE = str.maketrans("ァィゥェォッャュョヮヵヶ", "アイウエオツヤユヨワカケ")
 _KANA_MARKS = re.compile(r"[\s\-.=・･ー゠\u00ad\u2010-\u2015\u2212\u200b-\u200f\u2060\ufeff]+")
-_BLANKS = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]+")
+_BLANKS = re.compile(r"[\s\u200b-\u200f\u2060\ufeff\ufe00-\ufe0f\U000e0100-\U000e01ef]+")
 _JAPAN = timedelta(hours=9)  # without summer time since 1951
 DAY_MS = 86_400_000
 _ADDRESS_LIKE = re.compile(r"[^@＠\s]+[@＠][^@＠\s]+[.．][^@＠\s]+")
@@ -96,8 +98,9 @@ def dump_choices(chosen: Mapping[str, Mapping[str, bool]]) -> str:
 
 
 def folded_name(text: str) -> str:
-    """Names are found whatever their width and blanks: ﾔﾏﾀﾞ ﾊﾅｺ and ヤマダハナコ are one."""
-    return _BLANKS.sub("", unicodedata.normalize("NFKC", text)).casefold()
+    """Names are found whatever their width, blanks and forms of kanji: ﾔﾏﾀﾞ ﾊﾅｺ and ヤマダハナコ are one, and so are
+    髙橋 and 高橋. The key of a person holds only kana folded so: the table of kanji may grow."""
+    return _BLANKS.sub("", unicodedata.normalize("NFKC", text)).translate(COMMON_FORM).casefold()
 
 
 def folded_kana(text: str) -> str:

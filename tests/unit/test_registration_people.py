@@ -1,12 +1,14 @@
 """Sealed columns, blind indexes, and the day somebody leaves."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from mailbot.config import Society
 from mailbot.credentials import KeyRing, SealBroken
 from mailbot.registration import choices, people
+from mailbot.registration.kanji import COMMON_FORM
 from mailbot.registration.people import Person
 from tests.unit.test_registration_steps import GOOD, society
 
@@ -95,3 +97,23 @@ def test_leaving_closes_nothing_where_the_file_says_so() -> None:
 )
 def test_nicknames_stand_on_one_line(typed: str, kept: str) -> None:
     assert choices.nickname(typed) == kept
+
+
+@pytest.mark.parametrize(
+    ("written", "looked_for"),
+    [("髙橋", "高橋"), ("山﨑", "山崎"), ("𠮷野家", "吉野家"), ("渡邉", "渡辺"), ("德永", "徳永"), ("葛\U000e0100城", "葛城"), ("㈱山田", "(株)山田")],
+)  # fmt: skip
+def test_names_are_found_in_every_form_of_their_kanji(written: str, looked_for: str) -> None:
+    assert people.name_index(RING, "one", written) == people.name_index(RING, "one", looked_for)
+    assert people.name_index(RING, "one", "斎藤") != people.name_index(RING, "one", "斉藤")
+
+
+def test_every_form_leads_to_one_that_is_no_form_itself() -> None:
+    assert all(len(common) == 1 and ord(common) not in COMMON_FORM for common in COMMON_FORM.values())
+    assert len(COMMON_FORM) > 150
+
+
+def test_kanji_do_not_touch_who_a_person_is() -> None:
+    old, new = replace(WHO, name="髙橋　花子"), replace(WHO, name="高橋　花子")
+    assert people.person_key(RING, "one", old) == people.person_key(RING, "one", new)
+    assert all(people.folded_name(chr(code)) == chr(code) for code in range(ord("ァ"), ord("ヺ") + 1))
