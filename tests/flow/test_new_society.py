@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.member import Member
-from tests.support.robot import Robot, body, invitation, robot
+from tests.support.robot import Robot, body, invitation
 from tests.support.sink import Sink
 
 PAGE = (Path(__file__).parents[2] / "docs" / "new-society.md").read_text("utf-8")
