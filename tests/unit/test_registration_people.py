@@ -101,8 +101,16 @@ def test_nicknames_stand_on_one_line(typed: str, kept: str) -> None:
 
 @pytest.mark.parametrize(
     ("written", "looked_for"),
-    [("髙橋", "高橋"), ("山﨑", "山崎"), ("𠮷野家", "吉野家"), ("渡邉", "渡辺"), ("德永", "徳永"), ("葛\U000e0100城", "葛城"), ("㈱山田", "(株)山田")],
-)  # fmt: skip
+    [
+        ("髙橋", "高橋"),
+        ("山﨑", "山崎"),
+        ("𠮷野家", "吉野家"),
+        ("渡邉", "渡辺"),
+        ("德永", "徳永"),
+        ("葛\U000e0100城", "葛城"),
+        ("㈱山田", "(株)山田"),
+    ],
+)
 def test_names_are_found_in_every_form_of_their_kanji(written: str, looked_for: str) -> None:
     assert people.name_index(RING, "one", written) == people.name_index(RING, "one", looked_for)
     assert people.name_index(RING, "one", "斎藤") != people.name_index(RING, "one", "斉藤")
