@@ -22,8 +22,8 @@ ADDRESS, OWN = "hanako@docomo.ne.jp", "kumo-no-ue-wo-aruku"
 
 
 async def insured(here: World, number: int = 4567, **more: str) -> Joined:
-    facts: dict[str, Any] = {"symbol": "91", "number": str(number), "relation": "本人", "birth_date": "1964-11-03", **more}
-    return await here.join(KENPOS, **facts)
+    facts: dict[str, Any] = {"symbol": "91", "number": str(number), "relation": "本人", "birth_date": "1964-11-03"}
+    return await here.join(KENPOS, **{**facts, **more})
 
 
 async def begin(here: World, number: int = 4567) -> Begun:
@@ -37,7 +37,8 @@ async def begin(here: World, number: int = 4567) -> Begun:
 
 async def begin_family(here: World, number: int) -> Begun:
     kana = "ヤマダ　ツマ"
-    facts: dict[str, Any] = {"symbol": "91", "number": str(number), "relation": "妻", "birth_date": "1966-02-09", "kana": kana}
+    facts: dict[str, Any] = {"symbol": "91", "number": str(number), "relation": "妻", "birth_date": "1966-02-09"}
+    facts["kana"] = kana
     who = await here.join(KENPOS, **facts)
     form = {"symbol": "91", "number": str(number), "kana": kana}
     form |= {"birth_date_year": "1966", "birth_date_month": "2", "birth_date_day": "9"}

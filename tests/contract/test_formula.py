@@ -19,8 +19,8 @@ FORMULA = Formula(login_id="7132-{symbol:3}{number:6}")
 
 
 async def joined(here: World, number: int = 4567, **more: str) -> Joined:
-    facts: dict[str, Any] = {"symbol": "91", "number": str(number), "relation": "本人", "birth_date": "1964-11-03", **more}
-    return await here.join(KENPOS, **facts)
+    facts: dict[str, Any] = {"symbol": "91", "number": str(number), "relation": "本人", "birth_date": "1964-11-03"}
+    return await here.join(KENPOS, **{**facts, **more})
 
 
 async def enter(
