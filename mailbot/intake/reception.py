@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -46,6 +47,7 @@ CAP_REFRESH_MS = 60_000
 GATHER_SECONDS = 0.005
 
 
+NOTICE_TAG = re.compile(r"[a-z2-7]{8}")
 _NOTE = Bulk(any=inbox.insert())
 _SEEN = select(inbox.c.society, inbox.c.inbox_key).where(among(inbox.c.society, inbox.c.inbox_key))
 
@@ -313,7 +315,14 @@ def _row(waiting: _Waiting, verdict: Verdict) -> dict[str, object]:
         "action": verdict.action.value,
         "reason": verdict.reason.value,
         "outbox_id": None,
+        "tag": _tag(envelope.recipients),
     }
+
+
+def _tag(recipients: Sequence[Address]) -> str | None:
+    """What stands behind the + where a printed notice has an address of its own. It decides nothing."""
+    tags = (one.local.partition("+")[2].lower() for one in recipients)
+    return next((tag for tag in tags if NOTICE_TAG.fullmatch(tag)), None)
 
 
 def _reply(waiting: _Waiting, answer: Status) -> None:
