@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from mailbot.config import HelpCase, Society, Start
+from mailbot.config import HelpCase, HelpChannel, Society, Start
 from mailbot.config.labels import DEFAULT_LABELS
 from mailbot.credentials import Format
+from tests.support.identity import key_on, prove, wrong_key
 from tests.support.member import Member, Page, log_in
 from tests.support.robot import body, link_in
 from tests.support.rows import (
@@ -32,6 +33,7 @@ from tests.support.rows import (
     needs,
     stage,
     starts,
+    with_mail_first,
     with_paper,
 )
 from tests.support.sink import Taken
@@ -100,11 +102,12 @@ disclosure = [{ id = "card", label = "保険証" }]
 
 [labels]
 """ + "".join(f'"{key}" = "〔{key}〕"\n' for key in DEFAULT_LABELS)
-EVERY = [*SHIPPED, NEW]
+# Who needs no paper and no mail first has rows of its own: test_rows_kenpos.py, test_rows_no_mail_first.py.
+EVERY = [me for me in SHIPPED if with_mail_first(me)] + [NEW]
 every = pytest.mark.parametrize("me", EVERY)
 INVITED, DONE, AGAIN = "利用登録手続きのご案内", "利用登録完了のご案内", "パスワード再発行のご案内"
 PROOF, MOVED, CHANGED = "メールアドレスの確認のお願い", "メールアドレス変更のお知らせ", "パスワード変更のお知らせ"
-EXPIRES = "パスワードの有効期限のお知らせ"
+SECOND, EXPIRES = "本人確認完了のご案内", "パスワードの有効期限のお知らせ"
 
 
 @dataclass
@@ -196,6 +199,7 @@ async def _register(at: Stage, society: Society, member: Member, link: str, addr
     await member.submit(done, button=society.label("done.family"))
     await at.mails(address, INVITED, 2)
     await member.get(link)
+    await _by_details(at, society, member, address)
 
 
 async def _log_in_and_change(at: Stage, society: Society, member: Member, login_id: str, second: str) -> None:
@@ -247,6 +251,26 @@ async def _age_password(at: Stage, login_id: str, ms: int) -> None:
     await at.sql("UPDATE lease SET until = 0 WHERE name = 'timetable.minute'")
 
 
+async def _by_details(at: Stage, society: Society, member: Member, address: str) -> None:
+    """The pages of a society that knows people by symbol and number too, from the newest invitation."""
+    for journey in society.journeys.values():
+        if journey.steps[:2] != ("insurance-details", "show-key") or Start.WEB_FORM not in journey.starts:
+            continue
+        letter, mails = at.letter(society.id), len(at.sink.to(address))
+        choose = await member.get(await at.link(address, INVITED))
+        page = choose if journey.label is None else await member.follow(choose, journey.label)
+        page = await prove(member, page, letter.row, "else@else.example")
+        shown = await prove(member, page, letter.row, address)
+        page = await member.get(link_in((await at.mails(address, count=mails + 1))[-1]))
+        page = await member.submit(page, {"key": wrong_key(key_on(shown))})
+        await member.submit(page, {"key": key_on(shown)})
+
+
+def _reached(channel: HelpChannel) -> str:
+    """What a page shows of a help channel."""
+    return "お問い合わせフォーム" if channel.kind == "form" else channel.value
+
+
 def footer(page: Page) -> str:
     return " ".join(page.tree.xpath("string(//footer)").split())
 
@@ -262,7 +286,8 @@ async def test_mails_show_the_society_as_sender_and_take_no_reply(world: World, 
     expiry = {EXPIRES} if society.password.expires_days else set()
     pin = {PIN} if society.login.pin else set()
     name = society.addresses.sender_name or society.name
-    assert kinds == {INVITED, DONE, AGAIN, PROOF, MOVED, CHANGED} | expiry | pin
+    second = {SECOND} if any("mailed-link" in one.steps for one in society.journeys.values()) else set()
+    assert kinds == {INVITED, DONE, AGAIN, PROOF, MOVED, CHANGED} | expiry | pin | second
     for mail in mails:
         (sender,) = mail.message["From"].addresses
         assert (sender.display_name, sender.addr_spec) == (name, society.addresses.robot)
@@ -304,7 +329,7 @@ async def test_the_sender_is_named_before_and_what_to_do_without_a_mail_after(wo
         assert in_order(page.text, society.addresses.robot, "受け取れるように", society.label(f"{form}.submit"))
         page = await member.submit(page, {"address": typed})
         channel = society.help_for(HelpCase.NO_MAIL if form == "entry" else HelpCase.ADDRESS_LOST)[0]
-        assert in_order(page.text, typed, society.addresses.robot, *NO_MAIL, channel.value)
+        assert in_order(page.text, typed, society.addresses.robot, *NO_MAIL, _reached(channel))
         assert page.link(society.label("entry.again")) == f"{at.robot.web}/{me}/{form}"
 
 
@@ -335,7 +360,7 @@ async def test_a_wrong_or_expired_url_says_so_and_changes_nothing(world: World, 
         used = (await at.register(me)).mails[0]
         token = live.rpartition("/")[2]
         elsewhere = next(one for one in EVERY if one != me)
-        opened = await member.get(live)
+        opened = await with_paper(member, society, live)
         await at.age_links(address, society.links.registration_minutes * 60_000)
         wrong = {
             "expired": live,
@@ -364,7 +389,7 @@ async def test_a_wrong_or_expired_url_says_so_and_changes_nothing(world: World, 
         assert late.status == 410
         assert await at.kept(*before) == before
         page = await member.submit(await member.follow(late, society.label("entry.renew")), {"address": address})
-        page = await member.get(link_in((await at.mails(address, INVITED, 2))[-1]))
+        page = await with_paper(member, society, link_in((await at.mails(address, INVITED, 2))[-1]))
         page = await member.submit(page, {"login_id": letter.printed_id, "password": letter.printed_password})
         assert page.heading == society.label("credentials.title")
 
@@ -386,7 +411,7 @@ async def test_name_and_help_stand_on_every_page_and_in_every_mail(world: World,
         named = [channel for channel in society.help if channel.name in foot.replace(society.name, "", 1)]
         assert named, text
         for channel in named:
-            where = "お問い合わせフォーム" if channel.kind == "form" else channel.value
+            where = _reached(channel)
             assert in_order(foot, society.name, "お困りのときは", channel.name, where)
 
 
@@ -569,4 +594,5 @@ async def test_every_member_can_change_the_password(world: World, me: str) -> No
     async with at.logged_in(me, replace(account, password=NEXT_PASSWORD)):
         pass
     (mail,) = await at.mails(account.address, CHANGED)
-    assert account.letter.nickname in body(mail)
+    by_name = society.credentials.nickname_from == "name"
+    assert (account.letter.row["氏名"] if by_name else account.letter.nickname) in body(mail)

@@ -11,6 +11,7 @@ import random
 import re
 import sqlite3
 import time
+import tomllib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -351,3 +352,10 @@ def in_order(text: str, *words: str) -> bool:
 def starts(society: Society) -> set[Start]:
     """All the ways a registration with this society may begin."""
     return {start for journey in society.journeys.values() for start in journey.starts}
+
+
+def with_mail_first(society: str) -> bool:
+    """Whether a shipped society has a registration that begins with a mail."""
+    file = REPOSITORY / "config" / "societies" / f"{society}.toml"
+    journeys = tomllib.loads(file.read_text("utf-8"))["journeys"].values()
+    return any(start in journey["starts"] for journey in journeys for start in ("blank-mail", "web-form"))
