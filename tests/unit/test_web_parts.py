@@ -140,6 +140,24 @@ def test_a_plain_cookie_counts_for_nothing_over_https() -> None:
     assert Cookies(True).get({"mb-form": "planted"}, "mb-form") is None
 
 
+def test_birth_years_are_named_in_every_era_they_belong_to() -> None:
+    years = japan.birth_years(NOON)
+    assert [value for value, _ in years] == [str(year) for year in range(2026, 1905, -1)]
+    words = dict(years)
+    assert [words[year] for year in ("2026", "2019", "1989", "1988", "1926", "1912", "1906")] == [
+        "2026（令和8）",
+        "2019（平成31／令和元）",
+        "1989（昭和64／平成元）",
+        "1988（昭和63）",
+        "1926（大正15／昭和元）",
+        "1912（明治45／大正元）",
+        "1906（明治39）",
+    ]
+    new_year = 1_798_729_200_000  # 2027-01-01 0:00 in Japan
+    assert japan.birth_years(new_year - 1)[0][0] == "2026"
+    assert japan.birth_years(new_year)[0][0] == "2027"
+
+
 def test_times_in_japan() -> None:
     assert japan.moment(NOON) == "2026年11月20日（金）12時00分"
     assert japan.until(NOON + 3 * 3_600_000, NOON) == "15時00分"
