@@ -16,7 +16,7 @@ from mailbot.mail.address import Address, AddressError, parse_typed
 from mailbot.ratelimit import Hit, Limits
 from mailbot.store.tables import member, temporary
 
-from . import people, words
+from . import formula, people, words
 from .context import Context
 from .outcomes import Complaint, Refused
 from .people import Person
@@ -33,7 +33,19 @@ def reserved(society: Society) -> tuple[Format, ...]:
 def login_id(society: Society, typed: str, field: str, label: str, printed: str | None = None) -> list[Complaint]:
     """What is wrong with a chosen login ID, apart from somebody having it."""
     found = credentials.login_id_problems(society.login_id, typed, reserved(society), printed)
-    return [Complaint(field, credentials.sentence(problem, label)) for problem in found]
+    complaints = [Complaint(field, credentials.sentence(problem, label)) for problem in found]
+    if _of_others(society, typed):
+        text = f"この形の{label}は、ほかの方のために空けてあります。別のものにしてください。"
+        complaints.append(Complaint(field, text))
+    return complaints
+
+
+def _of_others(society: Society, typed: str) -> bool:
+    """Whether it is what the formula, or a mail address, makes somebody else's login ID."""
+    if society.formula is not None and formula.read(society.formula, typed) is not None:
+        return True
+    by_address = any(journey.login_id == "address" for journey in society.journeys.values())
+    return by_address and people.looks_like_address(typed)
 
 
 def taken(field: str, label: str) -> Complaint:

@@ -24,7 +24,7 @@ from mailbot.store import new_id
 from mailbot.store.alarms import raise_alarm
 from mailbot.store.tables import budget, member
 
-from . import choices, people, words
+from . import people, words
 from .context import Context
 from .outcomes import Refused
 from .people import Person
@@ -117,8 +117,8 @@ async def prove(
 ) -> int | Refused:
     """The member behind `login_id` and `password` (and `kana`, where asked); whatever is wrong is one sentence."""
     wrong = Refused.whole(words.wrong_login(society))
-    parts = read(formula, choices.text_of(form, "login_id"))
-    day = born(choices.text_of(form, "password"), now)
+    parts = read(formula, form.get("login_id", ""))
+    day = born(form.get("password", ""), now)
     if parts is None or day is None:
         return wrong
     if await is_closed(tx, society, now):
@@ -131,7 +131,7 @@ async def prove(
         return Refused.whole(words.too_often(ledger.again_at(at_network), now), 429)
     allowed = ledger.allow([at_account]) is None
     await ledger.save(tx)
-    kana = people.folded_kana(choices.text_of(form, "kana")) if formula.ask_kana else None
+    kana = people.folded_kana(form.get("kana", "")) if formula.ask_kana else None
     known, right = await _look(ctx, tx, society, parts, day, kana, now)
     if allowed and right is not None:
         await ratelimit.forgive(tx, [at_account, at_network])

@@ -125,10 +125,15 @@ def temporary_key(ring: KeyRing, society: str, login_id: str) -> bytes:
     return ring.index("temporary-login", society, folded_printed_id(login_id))
 
 
+def looks_like_address(typed: str) -> bool:
+    """Whether a login ID could be a mail address."""
+    return _ADDRESS_LIKE.fullmatch(typed[:MAX_TYPED].strip()) is not None
+
+
 def login_key(typed: str) -> str:
     """`member.login_key` of a login ID; empty, which nobody has, for what no ID may hold. PostgreSQL refuses some of
     that (NUL, lone surrogates) with an error. Of an address only the case is folded: ken1@ and keni@ are two people."""
-    key = login_id_text(typed).casefold() if _ADDRESS_LIKE.fullmatch(typed[:MAX_TYPED].strip()) else fold(typed)
+    key = login_id_text(typed).casefold() if looks_like_address(typed) else fold(typed)
     return key if key.isascii() and key.isprintable() and len(key) <= MAX_LOGIN_KEY else ""
 
 

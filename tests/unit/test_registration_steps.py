@@ -1,12 +1,13 @@
 """Steps as data: what a society's journeys may look like, and how letters pause."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mailbot.config import Journey, Society
 from mailbot.config.society import Formula
-from mailbot.registration import steps
+from mailbot.registration import choices, consents, steps
 from mailbot.registration.outcomes import Field
 from mailbot.registration.steps.temporary_login import pause_ms
 
@@ -115,3 +116,67 @@ def test_pauses_where_no_mail_comes_first(failures: int, minutes: int | None) ->
 
 def test_a_journey_is_plain_data() -> None:
     assert Journey.model_validate(GOOD).steps == ("temporary-login", "credentials")
+
+
+FORMULA = {"login_id": "7-{symbol:3}{number:6}"}
+TEXTS = [{"id": "privacy", "title": "個人情報", "version": "1", "read_to_end": True}]
+TAIL = ["consent", "settings", "review", "confirm-by-mail"]
+INSURED: dict[str, Any] = {"starts": ["page"], "steps": ["formula-login", *TAIL], "login_id": "formula"}
+FAMILY: dict[str, Any] = {"starts": ["page"], "steps": ["insurance-details", *TAIL], "login_id": "address"}
+
+
+def with_texts(journey: dict[str, Any], **more: Any) -> Society:
+    made = society(one=journey).model_dump(exclude_unset=True)
+    return Society.model_validate({**made, "formula": FORMULA, "consents": TEXTS, **more})
+
+
+BRIEF = {**FAMILY, "steps": ["insurance-details", "settings", "confirm-by-mail"]}
+
+
+@pytest.mark.parametrize("journey", [INSURED, FAMILY, BRIEF])
+def test_journeys_that_end_behind_a_mail_have_no_problem(journey: dict[str, Any]) -> None:
+    assert steps.problems(with_texts(journey)) == []
+
+
+@pytest.mark.parametrize(
+    ("journey", "more", "says"),
+    [
+        (INSURED, {"formula": None}, "needs the table [formula]"),
+        ({**INSURED, "starts": ["web-form"]}, {}, "starts with a page"),
+        ({**INSURED, "login_id": "chosen"}, {}, "'settings' asks for none"),
+        ({**FAMILY, "login_id": "formula"}, {}, "begin with 'formula-login'"),
+        ({**INSURED, "steps": ["formula-login", "consent", "credentials"]}, {}, "'settings' must ask for it"),
+        ({**FAMILY, "steps": ["insurance-details", "settings", "credentials"]}, {}, "ends with 'confirm-by-mail'"),
+        ({**FAMILY, "steps": ["insurance-details", "confirm-by-mail"]}, {}, "the password that 'settings' took"),
+        ({**FAMILY, "steps": ["insurance-details", "review", "settings", "confirm-by-mail"]}, {}, "'review' stands"),
+        (FAMILY, {"consents": []}, "needs texts: [[consents]]"),
+        (FAMILY, {"consents": [*TEXTS, *TEXTS]}, "two texts are called 'privacy'"),
+    ],
+)
+def test_journeys_that_cannot_end_say_why(journey: dict[str, Any], more: dict[str, Any], says: str) -> None:
+    found = steps.problems(with_texts(journey, **more))
+    assert any(says in text for text in found), found
+    assert all("journeys.one" in text for text in found)
+
+
+def test_texts_to_agree_to_must_be_there(tmp_path: Path) -> None:
+    made = with_texts(FAMILY)
+    folder = tmp_path / "societies" / made.id / "pages" / "consents"
+    folder.mkdir(parents=True)
+    (missing,) = consents.problems({made.id: made}, [tmp_path])
+    assert "societies/sixth/pages/consents/privacy-1.html is missing" in missing
+    bad = (("<p>{{ member }}</p>", "'member' is undefined"), ("{% if %}", "privacy-1.html"), ("", "is empty"))
+    for text, says in bad:
+        (folder / "privacy-1.html").write_text(text, "utf-8")
+        (found,) = consents.problems({made.id: made}, [tmp_path])
+        assert says in found
+        (folder / "privacy-1.html").unlink()
+    (folder / "privacy-1.html").write_text("<p>{{ society.name }}</p>", "utf-8")
+    assert consents.problems({made.id: made}, [tmp_path]) == []
+
+
+@pytest.mark.parametrize("typed", ["7-012000345", "７０１２０００３４５", "hanako@phone.example"])
+def test_nobody_chooses_what_makes_somebody_else_s_login_id(typed: str) -> None:
+    found = choices.login_id(with_texts(FAMILY), typed, "login_id", "ログインID")
+    assert any("ほかの方のために空けて" in one.text for one in found)
+    assert choices.login_id(with_texts(FAMILY), "hanako-k", "login_id", "ログインID") == []
