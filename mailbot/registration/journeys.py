@@ -301,6 +301,8 @@ async def send_again(
         hit = limits.address(ctx.settings.site, society, stored(state.address))
         if (again_at := await ratelimit.wait_until(tx, [hit], now)) is not None:
             return Refused.whole(words.just_sent(again_at, now), 429)
+        if not await progress.hold(tx, society, state):
+            return Moved(current)  # another window went back or on meanwhile; the page shows where to
         await progress.mail_again(ctx, tx, society, state, step, now)
     ctx.store.wake("outbox")
     return Moved(current)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot import ratelimit
@@ -148,8 +148,9 @@ async def advance(
         if again_at is not None:
             raise UndoneError(Refused.whole(words.just_sent(again_at, now), 429))
     changes: dict[str, Any] = {"done_at": now} if last else {"position": target}
-    if passed.answers:
-        changes["sealed"] = sealed_answers(ctx, society, state.id, {**state.answers, **passed.answers}, now)
+    if last or passed.answers:  # nobody reads the answers after the end: a password's hash among them stays nowhere
+        answers = {} if last else {**state.answers, **passed.answers}
+        changes["sealed"] = sealed_answers(ctx, society, state.id, answers, now)
     if passed.address is not None:
         changes["address"] = passed.address
     c = journey_table.c
@@ -158,8 +159,7 @@ async def advance(
         .where(
             c.society == society.id,
             c.id == state.id,
-            c.position == state.position,
-            c.done_at.is_(None),
+            *_as_read(state),
             c.expires_at > now,  # an emergency stop ends journeys by ending their time
         )
         .values({**changes, **(columns or {})})
@@ -180,6 +180,24 @@ async def advance(
         raise UndoneError(end)
     if not last:
         await arrive(ctx, tx, society, state, now)
+
+
+def _as_read(state: JourneyState) -> tuple[ColumnElement[bool], ...]:
+    """Nobody moved the journey since it was read. To and fro shows in the address: else a page of before would mail
+    its link to the address of before, which then proved another one."""
+    c = journey_table.c
+    return c.position == state.position, func.coalesce(c.address, "") == state.address, c.done_at.is_(None)
+
+
+async def hold(tx: AsyncConnection, society: Society, state: JourneyState) -> bool:
+    """Locks the journey as it was read; False where it went on meanwhile. After the address's budget, as everywhere."""
+    c = journey_table.c
+    held = await tx.execute(
+        update(journey_table)
+        .where(c.society == society.id, c.id == state.id, *_as_read(state))
+        .values(position=state.position)
+    )
+    return held.rowcount == 1
 
 
 async def keep(
