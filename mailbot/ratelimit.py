@@ -149,8 +149,7 @@ async def forgive(tx: AsyncConnection, hits: Sequence[Hit]) -> None:
     await tx.execute(update(budget).where(rows, budget.c.day_count > 0).values(counts), values([h.key for h in hits]))
 
 
-async def refund(tx: AsyncConnection, society: str, scope: str, subject: str) -> None:
-    """Forgets what a subject has used, such as an address whose registration was finished."""
-    await tx.execute(
-        delete(budget).where(budget.c.society == society, budget.c.scope == scope, budget.c.subject == subject)
-    )
+async def refund(tx: AsyncConnection, society: str, scope: str, subject: str) -> bool:
+    """Forgets what a subject has used, such as an address whose registration was finished; whether it had used any."""
+    mine = (budget.c.society == society, budget.c.scope == scope, budget.c.subject == subject)
+    return bool(await tx.scalar(delete(budget).where(*mine).returning(budget.c.day_count)))

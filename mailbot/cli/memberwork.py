@@ -89,6 +89,8 @@ def _lifted(lifted: unlocks.Lifted, whose: str) -> list[str]:
         lines.append(f"{lifted.pins} wrong PINs: forgotten.")
     if lifted.formula:
         lines.append("Wrong tries at the first login by formula: forgotten.")
+    if lifted.details:
+        lines.append("Wrong tries at the insurance details: forgotten.")
     if lifted.letters:
         paused = ", which had paused" if lifted.paused_letters else ""
         lines.append(f"Wrong entries from the letter{paused}: forgotten.")

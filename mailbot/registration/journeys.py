@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot import credentials, ratelimit
 from mailbot.config import Journey, Society, Start
-from mailbot.credentials import LinkPurpose, LinkState
+from mailbot.credentials import KeyRefused, LinkPurpose, LinkState
 from mailbot.mail.address import stored
 from mailbot.store import new_id
 from mailbot.store.tables import journey as journey_table
@@ -192,7 +192,10 @@ async def page_of(
             before = step_named(name)
             if not isinstance(before, ShownStep):
                 break
-            facts |= before.facts(ctx, society, state)
+            try:
+                facts |= before.facts(ctx, society, state)
+            except KeyRefused:  # what the screen showed is worth nothing since: begin again
+                return JourneyEnd(End.EXPIRED)
     elif isinstance(step, FormStep):
         fields = step.fields(society, state.journey)
         values, more = await step.values(ctx, tx, society, state)

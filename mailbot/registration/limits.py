@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mailbot.config import Site, Society
 from mailbot.mail.address import Address
 from mailbot.ratelimit import Hit, Limits
@@ -17,6 +19,17 @@ def address(site: Site, society: Society, typed: Address) -> Hit:
     b = site.budgets
     limits = Limits(b.address_per_minute, b.address_per_hour, b.address_per_day)
     return Hit(society.id, "address", typed.key, limits)
+
+
+NEW_ADDRESSES_A_DAY = 20
+"""Forms of one member that mail to addresses nobody proved yet."""
+
+
+def new_addresses(site: Site, society: Society, typed: Sequence[Address], member_id: int) -> list[Hit]:
+    """Mails to addresses a member typed: each has its own budget, and the member one for all, so that who is let in
+    cannot mail to as many strangers as there are addresses."""
+    mine = Hit(society.id, "member-mail", str(member_id), Limits(day=NEW_ADDRESSES_A_DAY))
+    return [*(address(site, society, one) for one in typed), *([mine] if typed else [])]
 
 
 def invitations(site: Site, society: Society, typed: Address, network: str) -> list[Hit]:
@@ -51,8 +64,13 @@ def insurance_details(site: Site, society: Society, network: str, target: str, b
         web(site, society, network),
         Hit(society.id, scope, network, Limits(hour=max(1, 10 * site.budgets.login_failures_per_hour // share))),
         Hit(society.id, scope, "", Limits(hour=max(1, 10 * site.budgets.society_per_hour_min // share))),
-        Hit(society.id, "details-target", target, Limits(day=WRONG_DETAILS_A_DAY)),
+        details_target(society, target),
     ]
+
+
+def details_target(society: Society, target: str) -> Hit:
+    """Guesses at the person behind one symbol and number."""
+    return Hit(society.id, "details-target", target, Limits(day=WRONG_DETAILS_A_DAY))
 
 
 def wish(site: Site, society: Society, typed: Address, what: str) -> Hit:

@@ -114,7 +114,7 @@ async def update(
         columns |= {"login_id": typed_id, "login_key": people.login_key(typed_id)}
     try:
         async with ctx.store.begin() as tx:
-            hits = [limits.address(ctx.settings.site, society, typed) for _, typed in plan.prove]
+            hits = limits.new_addresses(ctx.settings.site, society, [typed for _, typed in plan.prove], member_id)
             ledger = await ratelimit.Ledger.lock(tx, [hit.key for hit in hits], now)
             if (over := ledger.allow(hits)) is not None:
                 return Refused.whole(words.just_sent(ledger.again_at(over), now), 429)

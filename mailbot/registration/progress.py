@@ -144,9 +144,11 @@ async def advance(
     if isinstance(coming, WaitingStep) and coming.counts:
         # before everything else, as everywhere: the address's budget row is the lock for its links
         typed = stored(state.address if passed.address is None else passed.address)
-        again_at = await ratelimit.wait_until(tx, [limits.address(ctx.settings.site, society, typed)], now)
-        if again_at is not None:
+        hits = limits.new_addresses(ctx.settings.site, society, [typed], state.member_id)
+        if (again_at := await ratelimit.wait_until(tx, hits, now)) is not None:
             raise UndoneError(Refused.whole(words.just_sent(again_at, now), 429))
+    if last:
+        await ratelimit.refund(tx, society.id, "address", stored(state.address).key)
     changes: dict[str, Any] = {"done_at": now} if last else {"position": target}
     if last or passed.answers:  # nobody reads the answers after the end: a password's hash among them stays nowhere
         answers = {} if last else {**state.answers, **passed.answers}
@@ -173,7 +175,6 @@ async def advance(
         answers={**state.answers, **passed.answers},
     )
     if last:
-        await ratelimit.refund(tx, society.id, "address", stored(state.address).key)
         await spend_link(tx, society, state.link_id, now)
     end = await step.leave(ctx, tx, society, state, passed, now)
     if end is not None:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mailbot import audit
+from mailbot import audit, ratelimit
 from mailbot.config import Society
 from mailbot.store.tables import member, temporary
 
-from . import formula, guesses, people, pin
+from . import formula, guesses, limits, people, pin
 from .context import Context
 from .people import Person
 
@@ -27,6 +27,8 @@ class Lifted:
     """Networks from which the login ID had been tried wrongly."""
     formula: bool
     """There were wrong tries at the first login by formula today."""
+    details: bool
+    """There were wrong tries at the birth date or name behind the member's symbol and number."""
     pins: int
     """Wrong PINs since the last right one."""
     letters: int
@@ -40,7 +42,7 @@ class Lifted:
 
     @property
     def anything(self) -> bool:
-        return bool(self.networks or self.formula or self.pins or self.letters or self.opened)
+        return bool(self.networks or self.formula or self.details or self.pins or self.letters or self.opened)
 
 
 async def unlock(ctx: Context, society: Society, member_id: int, *, actor: str, now: int) -> Lifted | None:
@@ -52,7 +54,7 @@ async def unlock(ctx: Context, society: Society, member_id: int, *, actor: str, 
         if found is None:
             return None
         person = people.open_person(ctx.ring, found.sealed, society.id, member_id)
-        networks, tries = await forget_logins(ctx, tx, society, member_id, person, found.login_key, now)
+        networks, tries, details = await forget_logins(ctx, tx, society, member_id, person, found.login_key, now)
         row = (await tx.execute(select(*columns).where(*mine).with_for_update())).one()
         registered = row.state == "registered"
         if registered:
@@ -61,6 +63,7 @@ async def unlock(ctx: Context, society: Society, member_id: int, *, actor: str, 
         lifted = Lifted(
             networks,
             tries,
+            details,
             row.pin_failures,
             letters,
             paused,
@@ -68,7 +71,7 @@ async def unlock(ctx: Context, society: Society, member_id: int, *, actor: str, 
             0 if registered else await _dead(tx, society, member_id),
         )
         facts = {"networks": networks, "formula": tries, "pins": lifted.pins, "letters": letters}
-        facts["opened"] = lifted.opened
+        facts |= {"details": details, "opened": lifted.opened}
         await audit.record(tx, actor, "member-unlocked", society.id, member_id, facts, now)
     return lifted
 
@@ -81,9 +84,9 @@ async def forget_logins(
     person: Person,
     login_key: str | None,
     now: int,
-) -> tuple[int, bool]:
-    """Forgets wrong passwords for the member's login IDs and behind the login -> (from how many networks there were
-    any, whether there were any at the first login by formula)."""
+) -> tuple[int, bool, bool]:
+    """Forgets wrong passwords for the member's login IDs and behind the login, and wrong insurance details -> (from how
+    many networks there were any at the login, whether there were any at the first login by formula, and of details)."""
     await guesses.forget(tx, society.id, f"confirm|{member_id}")
     keys = {login_key, None}
     if society.formula is not None:
@@ -91,7 +94,9 @@ async def forget_logins(
     networks = 0
     for key in sorted(filter(None, keys)):
         networks += await guesses.lift(tx, society.id, guesses.account(ctx.ring, society.id, key))
-    return networks, await formula.forget_tries(ctx, tx, society, person, now)
+    tries = await formula.forget_tries(ctx, tx, society, person, now)
+    index = people.number_index(ctx.ring, society.id, person.symbol, person.number)
+    return networks, tries, await ratelimit.refund(tx, *limits.details_target(society, index.hex()).key)
 
 
 async def _letters(tx: AsyncConnection, society: Society, member_id: int, now: int) -> tuple[int, int]:
