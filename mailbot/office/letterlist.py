@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from sqlalchemy import select
@@ -16,6 +16,7 @@ from mailbot.registration.steps.temporary_login import printed_password
 from mailbot.store.tables import member, roster_batch, temporary
 
 from . import sheet
+from .notices.sheets import rank
 
 CHUNK = 1000
 HEAD = (
@@ -63,7 +64,22 @@ async def _rows(ctx: Context, society: Society, at: int | None, now: int) -> Asy
     if at is not None:
         live.append(t.created_at == at)
     after: tuple[bytes, int] = (b"", 0)
-    count, shared, household = 0, 0, b""
+    count = 0
+    household: bytes | None = None
+    waiting: list[tuple[tuple[bool, str, int], bool, list[str]]] = []
+
+    def together() -> Iterator[list[str]]:
+        """A whole household in the order of the printed notice, numbered."""
+        nonlocal count
+        shared = 0
+        for _, protected, line in sorted(waiting):
+            if protected or not shared:
+                count += 1
+            if not protected:
+                shared = shared or count
+            yield [str(count if protected else shared), *line]
+        waiting.clear()
+
     while True:
         later = (m.household > after[0]) | ((m.household == after[0]) & (m.id > after[1]))
         statement = (
@@ -83,16 +99,12 @@ async def _rows(ctx: Context, society: Society, at: int | None, now: int) -> Asy
                 password, _ = printed_password(ctx, society, row)
             except KeyRefused:  # made with a key that became known: nobody can use it
                 continue
-            if row.protected:
-                number = count = count + 1
-            else:
-                if household != after[0]:
-                    household, shared = after[0], count + 1
-                    count = shared
-                number = shared
+            if household != after[0]:
+                for line in together():
+                    yield line
+                household = after[0]
             person = people.open_person(ctx.ring, row.sealed, society.id, row.member_id)
-            yield [
-                str(number),
+            facts = [
                 person.symbol,
                 person.number,
                 person.relation,
@@ -108,5 +120,8 @@ async def _rows(ctx: Context, society: Society, at: int | None, now: int) -> Asy
                 person.address,
                 "はい" if row.protected else "",
             ]
+            waiting.append((rank(person, row.member_id), row.protected, facts))
         if len(rows) < CHUNK:
+            for line in together():
+                yield line
             return

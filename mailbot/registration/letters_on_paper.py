@@ -148,12 +148,13 @@ async def _drawn(
 async def _taken(ctx: Context, tx: AsyncConnection, society: Society, login_ids: Collection[str]) -> set[str]:
     """Those that stand on a live letter, or that a member has chosen."""
     t, m = temporary.c, member.c
-    printed = {people.temporary_key(ctx.ring, society.id, text): text for text in login_ids}
-    chosen = {people.login_key(text): text for text in login_ids}
-    live = select(t.login_key).where(t.society == society.id, t.state == "live", t.login_key.in_(list(printed)))
-    own = select(m.login_key).where(m.society == society.id, m.login_key.in_(list(chosen)))
-    found = {printed[bytes(key)] for key in await tx.scalars(live)}
-    return found | {chosen[key] for key in await tx.scalars(own)}
+    printed = {text: people.temporary_key(ctx.ring, society.id, text) for text in login_ids}
+    chosen = {text: people.login_key(text) for text in login_ids}
+    live = select(t.login_key).where(t.society == society.id, t.state == "live", t.login_key.in_(set(printed.values())))
+    own = select(m.login_key).where(m.society == society.id, m.login_key.in_(set(chosen.values())))
+    on_paper = {bytes(key) for key in await tx.scalars(live)}
+    owned = set(await tx.scalars(own))
+    return {text for text in login_ids if printed[text] in on_paper or chosen[text] in owned}
 
 
 def _row(ctx: Context, society: Society, who: int, letter: int, login_id: str, old: Any, now: int) -> dict[str, Any]:

@@ -99,7 +99,7 @@ async def test_new_ids_meet_neither_letters_nor_chosen_ids(here: World, monkeypa
     """Where all drawn IDs are one, the generation rises until they differ."""
     one, two, three = [await here.join("yokokou") for _ in range(3)]
     async with here.ctx.store.begin() as tx:
-        await tx.execute(update(member).where(member.c.id == three.id).values(login_key="31415999"))
+        await tx.execute(update(member).where(member.c.id == three.id).values(login_key=people.login_key("31415999")))
     drawn = iter(["31415999", one.login_id, "27182818", "27182818"])
     real = credentials.login_id
 

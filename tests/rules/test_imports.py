@@ -14,6 +14,7 @@ _PROJECT = tomllib.loads((_ROOT / "pyproject.toml").read_text())
 _IMPORTED_AS = {
     "argon2-cffi": "argon2",
     "dkimpy": "dkim",
+    "fonttools": "fontTools",
     "prometheus-client": "prometheus_client",
     "python-multipart": "python_multipart",
 }
