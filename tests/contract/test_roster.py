@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 
 from mailbot import audit
 from mailbot.credentials import encode_id, fold
-from mailbot.office import letterlist, members, policy, roster
+from mailbot.office import export, letterlist, members, policy, roster
 from mailbot.office.roster import Busy, Decisions, Report, Undone, live
 from mailbot.registration import people
 from mailbot.store.tables import audit as audit_table
@@ -429,7 +429,7 @@ async def test_exports_are_safe_to_open(office: Office, here: World, tmp_path: P
         await letterlist.write(here.ctx, office.society, letters, actor=ACTOR, now=here.now)
     await office.register("花子", "hanahana")
     out = tmp_path / "members.csv"
-    assert await members.export(here.ctx, office.society, out, actor=ACTOR, now=here.now) == 1
+    assert (await export.export(here.ctx, office.society, out, actor=ACTOR, now=here.now)).count == 1
     with out.open(encoding="utf-8-sig") as stream:
         (row,) = csv.DictReader(stream)
     assert (row["記号"], row["番号"], row["氏名"], row["ログインID"]) == ("12", "34", "髙橋　花子", "hanahana")
