@@ -173,7 +173,8 @@ def ways_in(society: Society) -> dict[str, Any]:
 
 def tried_at_login(society: Society, journey: Journey) -> bool:
     """Whether the login's own form begins this journey: ID and birth date are all it asks first."""
-    return journey.steps[:1] == ("formula-login",) and not (society.formula and society.formula.ask_kana)
+    asks_more = journey.captcha or (society.formula is not None and society.formula.ask_kana)
+    return journey.steps[:1] == ("formula-login",) and not asks_more
 
 
 FAILURES = {

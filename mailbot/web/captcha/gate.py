@@ -7,7 +7,7 @@ the same one, in any of the processes. Who passed and is refused for another fie
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -23,6 +23,7 @@ from mailbot.store.tables import captcha_used
 from mailbot.telemetry import emit
 from mailbot.web import japan
 from mailbot.web.marks import Marks
+from mailbot.web.network import Guesses
 from mailbot.web.ranges import ranged
 from mailbot.web.render import by_field
 
@@ -41,6 +42,9 @@ RENEW = "captcha_new"
 QUESTIONS_PER_HOUR = 20
 """Answers to the plain question that one network may give: any program reads it."""
 
+LOOKS = 600
+"""Pictures and recordings, whole or in parts, that one network may load in ten minutes."""
+
 
 class Captcha:
     """`script`: path of the script that computes."""
@@ -49,6 +53,8 @@ class Captcha:
         self._ring = ring
         self._marks = marks
         self._script = script
+        self._at_work = asyncio.Semaphore(1)
+        self._looks = Guesses(LOOKS)
 
     def fragment(self, visit: Visit, complaints: Sequence[Complaint] = ()) -> Markup:
         """A new challenge for a form's page, with what `complaints` say about the last one. Lets the page load what it
@@ -115,19 +121,26 @@ class Captcha:
 
     async def picture(self, visit: Visit) -> Response:
         challenge = self._shown(visit)
-        png = await asyncio.to_thread(draw, challenge.digits(self._ring), challenge.noise(self._ring))
+        png = await self._made(draw, challenge)
         return Response(png, media_type="image/png")
 
     async def speech(self, visit: Visit) -> Response:
         challenge = self._shown(visit)
-        sound = await asyncio.to_thread(speak, challenge.digits(self._ring), challenge.noise(self._ring))
+        sound = await self._made(speak, challenge)
         return ranged(sound, "audio/wav", visit.request.headers.get("range", ""))
+
+    async def _made(self, make: Callable[[str, bytes], bytes], challenge: Challenge) -> bytes:
+        """One after the other: a picture takes a tenth of a second of the processor that all pages share."""
+        async with self._at_work:
+            return await asyncio.to_thread(make, challenge.digits(self._ring), challenge.noise(self._ring))
 
     def _shown(self, visit: Visit) -> Challenge:
         ticket = visit.request.path_params["ticket"]
         challenge = Challenge.read(self._marks, visit.society.id, visit.binding(), ticket, visit.now)
         if challenge is None or challenge.kind != "picture":
             raise HTTPException(404)
+        if self._looks.count(visit.network, visit.now) is not None:
+            raise HTTPException(429)
         return challenge
 
 

@@ -6,6 +6,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from random import Random
 
 WIDTH, HEIGHT = 280, 90
@@ -34,6 +35,7 @@ _GLYPHS: dict[str, list[list[Point]]] = {
 }
 
 
+@lru_cache(maxsize=64)
 def draw(digits: str, seed: bytes) -> bytes:
     """The same picture for the same digits and seed."""
     random = Random(seed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import wave
 from array import array
+from functools import lru_cache
 from importlib.resources import files
 from random import Random
 
@@ -24,6 +25,7 @@ def _samples(digit: int) -> array[int]:
 DIGITS = tuple(_samples(digit) for digit in range(10))
 
 
+@lru_cache(maxsize=16)  # some 170 KB each, which browsers ask for piece by piece
 def speak(digits: str, seed: bytes) -> bytes:
     """A WAV file; the same for the same digits and seed."""
     random = Random(seed)
