@@ -33,8 +33,8 @@ from .fonts import Typeface
 from .sheets import Letter, Paper, Sheet
 
 PART = 250
-"""Sheets set at once; about 200 MB of memory."""
-PARTS_A_PROCESS = 8
+"""Sheets set at once; about 250 MB of memory each time."""
+PARTS_A_PROCESS = 3
 WORKERS = 4
 
 Progress = Callable[[str, int, int], Any]
@@ -188,6 +188,18 @@ def _data(
     places = {uri: place for place, uri in enumerate(distinct)}
     secret = words.journey_on_paper(society) is not None
     address = secret and words.prints_address(society)
+    printed = [
+        {
+            "number": one.number,
+            "code": one.code,
+            "postal_code": one.sheet.recipient.postal_code,
+            "postal_address": one.sheet.recipient.postal_address,
+            "name": one.sheet.recipient.name,
+            "qr": places[uri],
+            "persons": [_person(letter, secret, address) for letter in one.sheet.letters],
+        }
+        for one, (uri, _) in zip(sheets, targets, strict=False)
+    ]
     return {
         "paper": paper,
         "part": part,
@@ -204,19 +216,14 @@ def _data(
             ],
         },
         "words": {**words.words(settings, society, paper), "targets": list(distinct.values())},
-        "sheets": [
-            {
-                "number": one.number,
-                "code": one.code,
-                "postal_code": one.sheet.recipient.postal_code,
-                "postal_address": one.sheet.recipient.postal_address,
-                "name": one.sheet.recipient.name,
-                "qr": places[uri],
-                "persons": [_person(letter, secret, address) for letter in one.sheet.letters],
-            }
-            for one, (uri, _) in zip(sheets, targets, strict=False)
-        ],
+        "sheets": printed,
+        "fullest": max(range(len(printed)), key=lambda place: _length(printed[place]), default=0),
     }
+
+
+def _length(sheet: dict[str, Any]) -> int:
+    """About how much stands on a sheet."""
+    return sum(len(text) for person in sheet["persons"] for text in person.values())
 
 
 def _person(one: Letter, secret: bool, address: bool) -> dict[str, str]:
