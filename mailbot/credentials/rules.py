@@ -232,8 +232,8 @@ def describe_login_id(rule: LoginIdRule, label: str, reserved: tuple[Format, ...
         lines.append(f"{rule.digit_free.length}文字にするときは、{where}に数字を使えません。")
     if reserved:
         shapes = _listed([_shape(fmt) for fmt in reserved])
-        kept = "（お知らせの仮ログインIDをそのまま使うことはできます）" if rule.keep_printed else ""
-        lines.append(f"仮ログインIDと同じ形（{shapes}）のものは選べません{kept}。")
+        kept = "（お知らせのIDを、そのまま使うことはできます）" if rule.keep_printed else ""
+        lines.append(f"お知らせのIDと同じ形（{shapes}）のものは選べません{kept}。")
     return lines
 
 
@@ -281,7 +281,7 @@ def sentence(problem: Problem, label: str) -> str:
             where = _listed([f"{position}文字目" for position in p["positions"]])
             return f"{label}の{where}には、数字を使えません。"
         case Code.TEMPORARY_SHAPE:
-            return f"{label}に、仮ログインIDと同じ形（{_shape(p['format'])}）は使えません。別のIDにしてください。"
+            return f"{label}に、お知らせのIDと同じ形（{_shape(p['format'])}）は使えません。別のIDにしてください。"
         case Code.TAKEN:
             return f"その{label}は、ほかの方が使っています。数字を足すなど、別のIDにしてください。"
 

@@ -272,7 +272,7 @@ async def test_login_ids_are_read_kindly_and_may_not_look_like_printed_ones(hous
         page, _ = await house.at_credentials(member)
         refused = await member.submit(page, chosen("99999999"))
         (error,) = refused.errors
-        assert "仮ログインIDと同じ形（数字8文字）は使えません" in error
+        assert "お知らせのIDと同じ形（数字8文字）は使えません" in error
         done = await member.submit(page, chosen("　ＴＡＲＯ１２３ "))
         assert "TARO123" in done.text
     for typed in ("taro123", " TARO123　", "ｔａｒｏ１２３"):

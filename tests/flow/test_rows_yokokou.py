@@ -239,7 +239,7 @@ async def test_the_profile_keeps_the_rule_of_the_login_id(at: Stage) -> None:
     async with at.logged_in(ME, account) as (member, _):
         page = await member.get(f"/{ME}/profile")
         assert "8文字にするときは、7文字目と8文字目に数字を使えません" in page.text
-        assert "仮ログインIDと同じ形（数字8文字）のものは選べません" in page.text
+        assert "お知らせのIDと同じ形（数字8文字）のものは選べません" in page.text
         for login_id in (*REFUSED_IDS, account.letter.printed_id):
             page = await member.submit(page, {"login_id": login_id, "password": PASSWORD})
             assert page.status == 422, login_id

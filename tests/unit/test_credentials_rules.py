@@ -321,7 +321,7 @@ def test_login_id_sentences() -> None:
         "新ログインIDの7文字目と8文字目には、数字を使えません。"
     ]
     assert said(login_id_problems(SHOCHIKU_ID, "12345678", PRINTED), label) == [
-        "新ログインIDに、仮ログインIDと同じ形（数字8文字）は使えません。別のIDにしてください。"
+        "新ログインIDに、お知らせのIDと同じ形（数字8文字）は使えません。別のIDにしてください。"
     ]
 
 
@@ -331,7 +331,7 @@ def test_the_login_id_list_before_the_field() -> None:
         f"使える文字は、半角の英字（a–z、A–Z）、数字、次の記号です： {' '.join(ASCII_PUNCTUATION)}",
         "大文字と小文字は区別しません。ほかの方と同じもの、見分けにくいものは使えません。",
         "8文字にするときは、7文字目と8文字目に数字を使えません。",
-        "仮ログインIDと同じ形（数字8文字）のものは選べません。",
+        "お知らせのIDと同じ形（数字8文字）のものは選べません。",
     ]
     assert "そのまま使うことはできます" in describe_login_id(SHOCHIKU_ID, "x", PRINTED)[-1]
     assert describe_login_id(LoginIdRule(allowed_characters=""), "x")[1].endswith("（a–z、A–Z）、数字です")

@@ -23,7 +23,7 @@ SETTINGS = "settings"
 DRAFT = "draft"
 """Answer that holds a form whose address was found free: {address, nickname, wanted}."""
 ADDRESS_HINT = "携帯電話やスマートフォンのメールアドレスも使えます。"
-ID_HINT = "このメールアドレスが、ログインIDになります。ご家族の方と同じメールアドレスは使えません。"
+ID_HINT = "このメールアドレスが、ログインIDになります。ほかの方がログインIDにしているメールアドレスは使えません。"
 
 
 class Settings(FormStep):
