@@ -97,6 +97,5 @@ async def _page(
         note=note,
         closed=formula.closed_words(visit.now) if closed else "",
         formula_hint=formula.hint(society.formula) if society.formula and tried else "",
-        paper=any(one.steps[:1] == ("temporary-login",) for one in society.journeys.values()),
         **ways_in(society),
     )

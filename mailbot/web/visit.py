@@ -167,6 +167,7 @@ def ways_in(society: Society) -> dict[str, Any]:
         "blank_mail": society.addresses.registration if society.journeys_for(Start.BLANK_MAIL) else None,
         "at_login": len(direct) < len(by_page),
         "address_login": any(one.login_id == "address" for one in society.journeys.values()),
+        "paper": any(one.steps[:1] == ("temporary-login",) for one in society.journeys.values()),
         "direct": {name: one.label or society.pages.direct_login_text for name, one in direct.items()},
     }
 

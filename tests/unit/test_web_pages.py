@@ -113,7 +113,6 @@ def _facts(society: Society, name: str) -> dict[str, Any]:
         "login_id": "hanako",
         "closed": "お休みです。",
         "formula_hint": ("例：7-000001", "例：20000121"),
-        "paper": True,
         "agreed": (Agreed("規約", "1", NOON, TEXTS[0], True), Agreed("規約", "0", NOON, None, False)),
         "again_at": LATER,
         "purpose": LinkPurpose.REGISTRATION,
