@@ -1,8 +1,9 @@
 """Site and society files -> frozen values; the only reader of configuration files and of the environment."""
 
+from mailbot.config.journey import Formula, Journey, Start
 from mailbot.config.load import ConfigError, Directory, Problem, Route, Settings, load
 from mailbot.config.site import Site, split_endpoint
-from mailbot.config.society import Formula, HelpCase, HelpChannel, Journey, PasswordRule, Society, Start
+from mailbot.config.society import HelpCase, HelpChannel, PasswordRule, Society
 
 __all__ = [
     "ConfigError",

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from starlette.requests import Request
 
-from mailbot.config.society import Captcha as CaptchaSection
+from mailbot.config.journey import Captcha as CaptchaSection
 from mailbot.credentials import KeyRing
 from mailbot.registration import timetable
 from mailbot.store import Store, open_store

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from mailbot.config.society import Pin
+from mailbot.config.journey import Pin
 from mailbot.credentials import decode_id
 from mailbot.delivery.outbox import Cancelled, Lane, MailState
 from mailbot.mail.address import parse_typed

@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 from sqlalchemy import Table, func, select
 
-from mailbot.config.society import Captcha as CaptchaSection
+from mailbot.config.journey import Captcha as CaptchaSection
 from mailbot.credentials import LinkPurpose
 from mailbot.registration.people import Person
 from mailbot.store.tables import captcha_used, journey

@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mailbot.config.society import Captcha as CaptchaSection
+from mailbot.config.journey import Captcha as CaptchaSection
 from mailbot.web.assets import Assets
 from mailbot.web.captcha import Captcha
 from mailbot.web.captcha.challenge import Challenge

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mailbot.config import Journey, Society
-from mailbot.config.society import Formula
+from mailbot.config.journey import Formula
 from mailbot.registration import choices, consents, steps
 from mailbot.registration.outcomes import Field
 from mailbot.registration.steps.temporary_login import pause_ms
