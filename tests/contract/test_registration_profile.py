@@ -29,7 +29,9 @@ async def update_profile(here: World, who: Joined, **changes: str) -> Any:
 async def prove(here: World, who: Joined, place: int = -1) -> bool:
     mail = (await here.mails("address-proof"))[place]
     assert mail.link_id is not None
-    return await profile.prove_address(here.ctx, who.society, mail.link_id, here.now)
+    proved = await profile.prove_address(here.ctx, who.society, mail.link_id, here.now)
+    assert isinstance(proved, bool), proved
+    return proved
 
 
 async def slots(here: World) -> list[tuple[int, str]]:
