@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from mailbot.config import HelpCase, Start
-from mailbot.credentials import LinkPurpose, decode_id, encode_id
+from mailbot.credentials import decode_id, encode_id
 from mailbot.registration import journeys, mailed
 from mailbot.registration.outcomes import Begun, Complaint, End, Field, JourneyEnd, Moved, Refused, StepPage
 from mailbot.web import captcha
@@ -112,7 +112,7 @@ async def _link_is_dead(visit: Visit, ticket: Ticket) -> Response:
             return visit.go(f"j/{ticket.result}")
         if known.kind is End.DONE:
             return visit.go(f"j/{ticket.result}/done?again=1")
-    return visit.failure("link", purpose=ticket.purpose)
+    return visit.failure("link")
 
 
 # --- behind the mailed link of a journey ------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def _end(visit: Visit, end: JourneyEnd) -> Response:
     if end.kind is End.OTHER_BROWSER:
         mine = visit.cookie(journey_name(visit.request.path_params.get("journey", ""))) is not None
         return visit.failure("elsewhere" if mine else "no-cookies")
-    return visit.failure("tries" if end.kind is End.TOO_MANY_TRIES else "link", purpose=LinkPurpose.REGISTRATION)
+    return visit.failure("tries" if end.kind is End.TOO_MANY_TRIES else "link")
 
 
 def _step(

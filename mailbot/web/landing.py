@@ -25,7 +25,7 @@ def arrive(letter: str) -> Handler:
         link_id = read_token(visit.ctx.ring, purpose, visit.society.id, visit.request.path_params["token"])
         if link_id is None:
             again_at = visit.web.guesses.count(visit.network, visit.now)
-            return visit.failure("link", purpose=purpose) if again_at is None else too_many(visit, again_at)
+            return visit.failure("link") if again_at is None else too_many(visit, again_at)
         name = encode_id(link_id)
         if (known := taken(visit, name)) is None or known.purpose is not purpose:
             hand_out(visit, Ticket(link_id, purpose))
@@ -76,7 +76,7 @@ async def _address(visit: Visit, ticket: Ticket, refused: Refused | None = None)
             expires_at=link.expires_at,
             **ways_in(visit.society),
         )
-    return visit.go("address/done") if ticket.result == DONE else visit.failure("link", purpose=ticket.purpose)
+    return visit.go("address/done") if ticket.result == DONE else visit.failure("link")
 
 
 async def _prove(visit: Visit, ticket: Ticket) -> Response:
@@ -86,7 +86,7 @@ async def _prove(visit: Visit, ticket: Ticket) -> Response:
     if proved:
         hand_out(visit, replace(ticket, result=DONE))
         return visit.go("address/done")
-    return visit.go("address/done") if ticket.result == DONE else visit.failure("link", purpose=ticket.purpose)
+    return visit.go("address/done") if ticket.result == DONE else visit.failure("link")
 
 
 async def address_done(visit: Visit) -> Response:

@@ -162,4 +162,4 @@ def _ticket(visit: Visit) -> Ticket | None:
 
 
 def _dead(visit: Visit, ticket: Ticket) -> Response:
-    return visit.go("reissue/done") if ticket.result == DONE else visit.failure("link", purpose=ticket.purpose)
+    return visit.go("reissue/done") if ticket.result == DONE else visit.failure("link")

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from mailbot.config import Journey, Society, load
 from mailbot.config.society import contrast_on_white
-from mailbot.credentials import LinkPurpose, describe, describe_login_id
+from mailbot.credentials import describe, describe_login_id
 from mailbot.registration.consents import Agreed, Text
 from mailbot.registration.outcomes import (
     Complaint,
@@ -115,7 +115,6 @@ def _facts(society: Society, name: str) -> dict[str, Any]:
         "formula_hint": ("例：7-000001", "例：20000121"),
         "agreed": (Agreed("規約", "1", NOON, TEXTS[0], True), Agreed("規約", "0", NOON, None, False)),
         "again_at": LATER,
-        "purpose": LinkPurpose.REGISTRATION,
         "pin": PinPage(PinState.LIVE, ("ha****@example.jp",), 6, NOON, LATER, None, True, LATER),
         "sent": True,
         **ways_in(society),
@@ -175,19 +174,6 @@ def _fields_are_labelled(tree: Any) -> None:
             assert field.get("autocomplete")
             label = tree.xpath(f"string(//label[@for='{field.get('id')}'])")
             assert "※" in label + field.xpath("string(ancestor::fieldset/legend)")
-
-
-@pytest.mark.parametrize(
-    ("purpose", "way"), [(LinkPurpose.REISSUE, "/reissue"), (LinkPurpose.ADDRESS_PROOF, "/login")]
-)
-def test_a_dead_link_leads_back_to_where_it_came_from(
-    pages: Pages, societies: dict[str, Society], purpose: LinkPurpose, way: str
-) -> None:
-    for society in societies.values():
-        text = pages.html(society, "failures/link.html", {**_facts(society, "failures/link.html"), "purpose": purpose})
-        tree = html.document_fromstring(text)
-        assert f"/{society.id}{way}" in tree.xpath("//main//a/@href")
-        assert f"/{society.id}/entry" not in tree.xpath("//main//a/@href")
 
 
 def test_titles_are_distinct(pages: Pages, societies: dict[str, Society]) -> None:
