@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 
 import typst
-from fontTools.ttLib import TTFont
 
 from mailbot import resources
 
@@ -70,6 +69,9 @@ def font_files(folder: Path) -> tuple[Path, ...]:
 @cache
 def _typeface(files: tuple[Path, ...]) -> Typeface:
     """Reads the character maps: a tenth of a second, once in a process."""
+    # not at the top: it would cost each command of any kind as much
+    from fontTools.ttLib import TTFont
+
     families: dict[str, None] = dict.fromkeys(FAMILIES)
     characters: set[int] = set()
     variants: set[tuple[int, int]] = set()

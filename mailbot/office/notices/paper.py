@@ -12,7 +12,6 @@ import json
 import multiprocessing
 import os
 import re
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,8 +20,6 @@ from typing import Any
 
 import segno
 import typst
-from pypdf import PageObject, PdfReader, PdfWriter
-from pypdf.generic import ArrayObject, ByteStringObject, NameObject
 
 from mailbot import resources
 from mailbot.config import Settings, Society
@@ -133,7 +130,10 @@ async def typeset(
                 *(one(pool, job, len(part)) for job, part in zip(jobs[turn], parts[turn], strict=True))
             )
     shared = (await asyncio.to_thread(_compile, back))[0] if paper == "a4" else None
-    return await asyncio.to_thread(_joined, made, shared, society, progress)
+    # not at the top: reading it would cost each command of any kind a third of a second
+    from .joining import joined
+
+    return await asyncio.to_thread(joined, made, shared, progress)
 
 
 def _pool(workers: int) -> Executor:
@@ -249,60 +249,6 @@ def _qr(uri: str) -> str:
     picture = io.BytesIO()
     segno.make(uri, error="m", micro=False, mask=2, boost_error=False).save(picture, kind="svg", border=4)
     return picture.getvalue().decode()
-
-
-# --- joining --------------------------------------------------------------------------------------------------------
-
-
-def _joined(
-    made: Sequence[tuple[bytes, list[int]]], back: bytes | None, society: Society, progress: Progress
-) -> bytes:
-    """One file of all parts. On A4 the back of the first leaf is the same for all, and each sheet begins on a front."""
-    writer = PdfWriter()
-    last = PdfReader(io.BytesIO(back)).pages[0] if back is not None else None
-    total = sum(len(ends) for _, ends in made)
-    done = 0
-    for pdf, ends in made:
-        reader = PdfReader(io.BytesIO(pdf))
-        if not done:
-            _marks(writer, reader)
-        begin = 0
-        for end in ends:
-            pages = [*reader.pages[begin:end]]
-            writer.add_page(_bare(pages[0]))
-            if last is not None:
-                writer.add_page(_bare(last))
-            for page in pages[1:]:
-                writer.add_page(_bare(page))
-            if last is not None and len(pages) % 2 == 0:
-                writer.add_blank_page(last.mediabox.width, last.mediabox.height)
-            begin = end
-            done += 1
-            if done % PART == 0:
-                progress("まとめています", done, total)
-    writer.metadata = None
-    out = io.BytesIO()
-    writer.write(out)
-    progress("まとめています", total, total)
-    return out.getvalue()
-
-
-def _bare(page: PageObject) -> PageObject:
-    """A page without what ties it to the reading order of its own part."""
-    for key in ("/StructParents", "/Tabs"):
-        page.pop(NameObject(key), None)
-    return page
-
-
-def _marks(writer: PdfWriter, reader: PdfReader) -> None:
-    """What makes the file PDF/A-2b (ISO 19005-2 sections 6.1.3, 6.2.3 and 6.6.2): its id, colours and description."""
-    root = reader.root_object
-    for key in ("/Metadata", "/OutputIntents", "/Lang", "/ViewerPreferences"):
-        if key in root:
-            writer.root_object[NameObject(key)] = root[key].clone(writer)
-    unique = ByteStringObject(secrets.token_bytes(16))
-    writer._ID = ArrayObject([unique, unique])
-    writer.pdf_header = "%PDF-1.7"
 
 
 __all__ = ["DoesNotFit", "Printed", "letter_texts", "texts", "typeset"]
