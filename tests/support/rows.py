@@ -239,7 +239,8 @@ class Stage:
             connection.close()
 
     async def age_links(self, address: str, ms: int) -> None:
-        """Lets time go by for every link that was mailed to an address."""
+        """Lets time go by for every link that was mailed to an address, and for the mails to it."""
+        await self.sql("UPDATE outbox SET created_at = created_at - ?1 WHERE recipient = ?2", ms, address)
         await self.sql("UPDATE link SET created_at = created_at - ?1, expires_at = expires_at - ?1 "
                        "WHERE address = ?2", ms, address)  # fmt: skip
 
