@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import select
 
-from mailbot import audit
+from mailbot import app, audit
 from mailbot.cli import common
 from mailbot.credentials import encode_id
 from mailbot.store.tables import audit as audit_table
@@ -60,6 +60,9 @@ def export(
                 statement = statement.where(audit_table.c.society == society)
             if since is not None:
                 statement = statement.where(audit_table.c.at >= common.parse_since(since, now))
+            found = (await tx.execute(statement)).all()
+            if society is not None and not found:  # the record of a society that is gone may still be there
+                app.society_of(ctx.settings, society)
             return [
                 {
                     "number": row.number,
@@ -70,7 +73,7 @@ def export(
                     "member": encode_id(row.member_id) if row.member_id else "",
                     "facts": _named(row.facts),
                 }
-                for row in await tx.execute(statement)
+                for row in found
             ]
 
     rows = common.run(work())

@@ -93,6 +93,12 @@ def fail(error: Exception) -> typer.Exit:
     return typer.Exit(1)
 
 
+def unwritten(file: Path | str, error: OSError) -> typer.Exit:
+    """Says why a file could not be written -> the exit to raise."""
+    also = ": nothing was written; name another file, or delete this one" if isinstance(error, FileExistsError) else ""
+    return fail(Failed(f"{file}: {error.strerror}{also}"))
+
+
 def moment(ms: int | None) -> str:
     """A time as staff in Japan read it."""
     return datetime.fromtimestamp(ms / 1000, JST).strftime("%Y-%m-%d %H:%M:%S") if ms else "–"
@@ -125,7 +131,7 @@ def _cell(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
+        return ", ".join(map(str, value)) or "–"
     return "–" if value is None else str(value)
 
 

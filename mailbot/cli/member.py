@@ -165,8 +165,10 @@ def address(
     async def work() -> str:
         async with common.opened() as (ctx, now):
             chosen = app.society_of(ctx.settings, society)
-            if member_id is None or slot > chosen.profile.addresses:
-                raise common.Failed(f"no member {member} with an address {slot}")
+            if member_id is None:
+                raise common.Failed(f"no member {member}; `mailbot member find {society} …` shows them")
+            if slot > chosen.profile.addresses:
+                raise common.Failed(f"--slot {slot}: members of {society} have {chosen.profile.addresses} address(es)")
             done = await members.correct_address(
                 ctx, chosen, member_id, new, slot=slot, actor=common.actor(), now=now
             )

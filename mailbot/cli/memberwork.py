@@ -160,7 +160,7 @@ def export(
     try:
         done = common.run(work())
     except OSError as error:
-        raise common.fail(common.Failed(f"{out}: {error.strerror}")) from error
+        raise common.unwritten(out, error) from error
     if json:
         facts: list[tuple[str, Any]] = [("file", str(out)), ("members", done.count), ("lacking", dict(done.lacking))]
         common.fields(facts, True)

@@ -75,21 +75,30 @@ def _members(typed: list[str] | None) -> frozenset[int]:
     return frozenset(one for one in found.values() if one is not None)
 
 
-def _batch(typed: str) -> int:
-    batch_id = decode_id(typed.partition("-")[0])
+def _batch(typed: str | None, sheets: str | None) -> tuple[int | None, frozenset[int]]:
+    """(batch, sheets of it, all when empty). A batch may be typed as at the foot of a sheet: its id, `-`, the sheet."""
+    wanted = _sheets(sheets)
+    if not typed:
+        if wanted:
+            raise typer.BadParameter("--sheets needs the batch they belong to; `mailbot notice list` shows them")
+        return None, wanted
+    name, dash, sheet = typed.partition("-")
+    batch_id = decode_id(name)
     if batch_id is None:
         raise typer.BadParameter(f"{typed} is no batch; `mailbot notice list` shows them")
-    return batch_id
+    if dash and sheets:
+        raise typer.BadParameter(f"{typed} names one sheet already: leave out --sheets, or write {name} alone")
+    return batch_id, _sheets(sheet) if dash else wanted
 
 
 def _sheets(typed: str | None) -> frozenset[int]:
     """`3,7-9` -> {3, 7, 8, 9}; empty for all."""
     found: set[int] = set()
-    for part in (typed or "").replace("、", ",").split(",") if typed else ():
+    for part in typed.replace("、", ",").split(",") if typed is not None else ():
         one = re.fullmatch(r"\s*([0-9]{1,7})(?:\s*-\s*([0-9]{1,7}))?\s*", part)
         first, last = (int(one[1]), int(one[2] or one[1])) if one else (0, 0)
         if not 1 <= first <= last:
-            raise typer.BadParameter(f"--sheets {typed}: expected numbers such as 3,7-9")
+            raise typer.BadParameter(f"sheets {typed!r}: expected numbers such as 3,7-9")
         found |= set(range(first, min(last, 1_000_000) + 1))
     return frozenset(found)
 
@@ -100,7 +109,7 @@ def _done(work: Coroutine[Any, Any, T], out: Path | None = None) -> T:
     except notices.Busy as error:
         raise common.fail(error) from None
     except OSError as error:
-        raise common.fail(common.Failed(f"{out or error.filename}: {error.strerror}")) from error
+        raise common.unwritten(out or error.filename, error) from error
 
 
 def _end(made: notices.Made, out: Path, json: bool, nothing: str) -> None:
@@ -139,6 +148,8 @@ def print_(
     json: common.Json = False,
 ) -> None:
     """Print the letters that wait for their owners and were not printed before, as one PDF in the order of posting."""
+    if household and not member:
+        raise typer.BadParameter("--household needs --member; --per household puts a household on one sheet")
     chosen = notices.Chosen(every, _members(member), household)
 
     async def work() -> notices.Made:
@@ -150,7 +161,10 @@ def print_(
                     ctx, one, out, chosen=chosen, per=looks, form=form, actor=common.actor(), now=now, progress=progress
                 )
 
-    _end(_done(work(), out), out, json, "Nothing to print: every letter was printed before (--all prints them again).")
+    nothing = "no letter waits that was not printed before (--all prints those again)."
+    if every or member:
+        nothing = "nobody of them has a letter that waits (registered, left or ended: `mailbot member show` tells)."
+    _end(_done(work(), out), out, json, f"Nothing to print: {nothing}")
 
 
 def list_(
@@ -160,7 +174,7 @@ def list_(
     json: common.Json = False,
 ) -> None:
     """Batches that were printed and how many of their letters still live; or one batch, sheet by sheet."""
-    batch_id, wanted = _batch(batch) if batch else None, _sheets(sheets)
+    batch_id, wanted = _batch(batch, sheets)
 
     async def work() -> list[dict[str, Any]]:
         async with common.opened() as (ctx, _):
@@ -221,7 +235,7 @@ def reprint(
     json: common.Json = False,
 ) -> None:
     """Print new letters in place of old ones: the login ID stays, the old temporary password stops working."""
-    batch_id, wanted, members = _batch(batch) if batch else None, _sheets(sheets), _members(member)
+    (batch_id, wanted), members = _batch(batch, sheets), _members(member)
     if (batch_id is None) == (not members):
         raise typer.BadParameter("give either a batch or --member")
 
@@ -257,14 +271,20 @@ def reprint(
 
 def revoke(society: Name, batch: BatchId, sheets: Sheets = None, yes: Yes = False) -> None:
     """End the letters of a batch that nobody has used yet, such as those that were lost in the post."""
-    batch_id, wanted = _batch(batch), _sheets(sheets)
+    batch_id, wanted = _batch(batch, sheets)
+    if batch_id is None:
+        raise typer.BadParameter("name the batch; `mailbot notice list` shows them")
 
     async def look() -> int:
         async with common.opened() as (ctx, _):
             found = await _lines(ctx, app.society_of(ctx.settings, society), batch_id, wanted)
             return sum(line.state == "live" for line in found)
 
-    _ask(f"{_done(look())} letters stop working; `mailbot notice reprint` makes new ones.", yes)
+    live = _done(look())
+    if not live:
+        print("Nothing to revoke: none of these letters is live.")
+        return
+    _ask(f"{live} letters stop working; `mailbot notice reprint` makes new ones.", yes)
 
     async def work() -> int:
         async with common.opened() as (ctx, now):

@@ -32,7 +32,8 @@ def register(command: typer.Typer) -> None:
 def held_words(held: dict[str, tuple[int, str]]) -> list[str]:
     """One sentence for each stop of outgoing mail."""
     return [
-        f"mails of {society or 'every society'} wait since {common.moment(at)} ({reason})"
+        f"mails of {society or 'every society'} wait since {common.moment(at)} ({reason}); "
+        f"`mailbot queue resume{f' --society {society}' if society else ''}` lets them go"
         for society, (at, reason) in sorted(held.items())
     ]
 
@@ -59,7 +60,7 @@ def status(json: common.Json = False) -> None:
     rows, held = common.run(_status())
     if not json:
         for words in held:
-            print(f"PAUSED: {words}; `mailbot queue resume` lets them go.")
+            print(f"PAUSED: {words}.")
     common.show(rows, json, empty="The queue is empty.")
 
 
@@ -92,6 +93,9 @@ def list_(
 
     async def work() -> list[dict[str, Any]]:
         async with common.opened() as (ctx, _), ctx.store.read() as tx:
+            found = await outbox.list_mails(tx, society=society, state=state, limit=limit)
+            if society and not found:  # mails of a society that is gone may still be there
+                app.society_of(ctx.settings, society)
             return [
                 {
                     "id": encode_id(row.id),
@@ -104,7 +108,7 @@ def list_(
                     "created_at": row.created_at,
                     "next_at": row.next_attempt_at if row.state == "queued" else None,
                 }
-                for row in await outbox.list_mails(tx, society=society, state=state, limit=limit)
+                for row in found
             ]
 
     common.show(common.run(work()), json, empty="No such mail.")

@@ -211,5 +211,5 @@ def letters(
     try:
         count = common.run(work())
     except OSError as error:
-        raise common.fail(common.Failed(f"{out}: {error.strerror}")) from error
+        raise common.unwritten(out, error) from error
     print(f"{count} letters written to {out}. Delete it when they are printed.")

@@ -58,6 +58,7 @@ async def test_held_mails_wait_and_forms_stay_open(tmp_path: Path, smtp_sink: Si
         still = await cli(made, "queue", "resume")
         assert "leave again" in still
         assert "Still PAUSED: mails of yokokou wait since" in still
+        assert "`mailbot queue resume --society yokokou` lets them go" in still
         await smtp_sink.wait(to="b@phone.example")
         assert smtp_sink.to("a@phone.example") == []
         assert {

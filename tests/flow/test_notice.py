@@ -263,11 +263,31 @@ def test_revoked_letters_are_over(office: Robot) -> None:
     assert (batch["live"], batch["ended"]) == (1, 2)
     wrong = office.command("notice", "revoke", "yokokou", batch["batch"], "--sheets", "9", "--yes", check=False)
     assert (wrong.returncode, "no sheet 9" in wrong.stderr) == (1, True)
+    again = office.command("notice", "revoke", "yokokou", f"{batch['batch']}-3", stdin="")
+    assert again.stdout == "Nothing to revoke: none of these letters is live.\n"
     out = office.folder / "new.pdf"
-    office.command("notice", "reprint", "yokokou", batch["batch"], "--sheets", "1", "--out", str(out), "--yes")
+    foot = f"{batch['batch']}-1"  # as it stands on the sheet: that sheet alone
+    assert {one["sheet"] for one in office.json("notice", "list", "yokokou", "--batch", foot)} == {1}
+    office.command("notice", "reprint", "yokokou", foot, "--out", str(out), "--yes")
     assert len(letters(office, "yokokou")) == 2
     events = [one["event"] for one in office.json("audit", "export")]
     assert {"notices-printed", "notices-revoked", "notices-reprinted"} <= set(events)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("list", "yokokou", "--sheets", "3"), "--sheets needs the batch"),
+        (("list", "yokokou", "--batch", "dm2hcljptgj4a-3", "--sheets", "4"), "names one sheet already"),
+        (("list", "yokokou", "--batch", "dm2hcljptgj4a-x"), "expected numbers"),
+        (("print", "yokokou", "--household", "--out", "x.pdf"), "--household needs --member"),
+        (("revoke", "yokokou", ""), "name the batch"),
+    ],
+)
+def test_what_would_do_more_than_was_meant_is_wrong_use(office: Robot, words: tuple[str, ...], said: str) -> None:
+    done = office.command("notice", *words, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in " ".join(done.stderr.replace("│", " ").split())
 
 
 @pytest.mark.row("YK-13")
