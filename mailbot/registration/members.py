@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +21,8 @@ from .context import Context
 from .people import Person
 
 MAX_FOUND = 100
+# whatever a Japanese keyboard makes of the key with the hyphen
+_DASH = re.compile(r"[-\u2010-\u2015\u2212\u30fc]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ async def find(ctx: Context, tx: AsyncConnection, society: Society, text: str) -
     """Members whose name, kana, symbol-number, login ID, printed ID or a mail address is exactly `text` (width, blanks
     and case aside); up to 100."""
     ring, text = ctx.ring, text.strip()
-    symbol, _, number = text.partition("-")
+    symbol, number, *_ = [*_DASH.split(unicodedata.normalize("NFKC", text), maxsplit=1), ""]
     by_address = select(address_table.c.member_id).where(
         address_table.c.society == society.id, address_table.c.address_key.in_(_address_keys(text))
     )

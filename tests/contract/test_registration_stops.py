@@ -89,7 +89,8 @@ async def test_staff_find_a_member_by_anything(here: World) -> None:
     await here.join("shochiku", name="山田　花子")
     await here.register(who, "Hanako-2026", "hana@docomo.ne.jp")
     society = here.society("yokokou")
-    ways = ["山田花子", "山田 花子", "ﾔﾏﾀﾞ ﾊﾅｺ", "12-3456", "hanako-2026", "HANA@docomo.ne.jp", "taro@company.example"]
+    ways = ["山田花子", "山田 花子", "ﾔﾏﾀﾞ ﾊﾅｺ", "hanako-2026", "HANA@docomo.ne.jp", "taro@company.example"]
+    ways += ["12-3456", "１２－３４５６", "12‐3456", "12ー3456"]
     for text in [*ways, who.login_id]:
         async with here.ctx.store.read() as tx:
             found = await members.find(here.ctx, tx, society, text)
