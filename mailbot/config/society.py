@@ -240,6 +240,8 @@ class Pages(Section):
     """A sentence above those links: who they are for."""
     home_name: bool = False
     """The home page shows the member's own name, with the advice to report a wrong one."""
+    family: bool = True
+    """The completion page offers the next member of the household a mail of their own."""
     bookmark: bool = False
     """The completion page and mail advise to bookmark the login page."""
 

@@ -70,7 +70,7 @@ async def _begin(visit: Visit, start: Start, ticket: Ticket | None) -> Response:
             return _step(visit, asks, kept=True)
         complaint = await visit.web.captcha.passes(visit, visit.form, visit.now)
         if complaint is not None:
-            return _step(visit, asks, refused=Refused((complaint,)))
+            return _step(visit, asks, refused=Refused((*_left_empty(visit, asks), complaint)))
     result = await journeys.begin(
         visit.ctx, visit.society, start, link_id, visit.form, visit.network, visit.now, name, visit.binding()
     )
@@ -86,6 +86,15 @@ async def _begin(visit: Visit, start: Start, ticket: Ticket | None) -> Response:
     if ticket is None:
         raise HTTPException(404)
     return await _link_is_dead(visit, ticket)
+
+
+def _left_empty(visit: Visit, step: StepPage) -> list[Complaint]:
+    """What was left empty, told at once with the captcha's complaint; the rest is looked at only behind it."""
+    return [
+        Complaint(field.name, f"{visit.society.label(field.label)}を入力してください。")
+        for field in step.fields
+        if field.required and not any(_typed(visit.form, [field], with_passwords=True).values())
+    ]
 
 
 def bind(visit: Visit, begun: Begun) -> str:

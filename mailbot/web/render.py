@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateSynta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mailbot.config import HelpCase, HelpChannel, Society
+from mailbot.letters.kinds import lifetime
 from mailbot.registration.outcomes import Complaint
 from mailbot.web import japan
 from mailbot.web.assets import Assets
@@ -102,7 +103,8 @@ def _environment(folders: Sequence[Path]) -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(day=japan.day, clock=japan.clock, moment=japan.moment, telephone=_telephone)
-    environment.globals.update(until=japan.until, birth_years=japan.birth_years, numbers=japan.numbers)
+    environment.globals.update(lifetime=lifetime, until=japan.until)
+    environment.globals.update(birth_years=japan.birth_years, numbers=japan.numbers)
     return environment
 
 
