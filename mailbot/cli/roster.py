@@ -117,7 +117,9 @@ def import_(
     report = _run(society, file, partial=partial, dry_run=dry_run, many_leave=many_leave, decisions=decisions)
     done = "Dry run: nothing was changed."
     if not dry_run:
-        done = f"Imported. Delete {file.name} now; `mailbot roster letters {society}` writes the new credentials."
+        done = f"Imported. Delete {file.name} now."
+        if report.letters:
+            done += f" `mailbot notice print {society}` prints the new credentials, `roster letters` lists them."
         if report.batch is None:
             done = f"Nothing has changed since the last import. Delete {file.name} now."
     _end(report, done, json)
