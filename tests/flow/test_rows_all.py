@@ -196,7 +196,10 @@ async def _register(at: Stage, society: Society, member: Member, link: str, addr
     assert done.url.endswith("/done"), done.text
     await at.mails(address, DONE)
     await at.opened(society.id, login_id)
-    await member.submit(done, button=society.label("done.family"))
+    if society.pages.family:
+        await member.submit(done, button=society.label("done.family"))
+    else:
+        await at.invite(member, society.id, address)
     await at.mails(address, INVITED, 2)
     await member.get(link)
     await _by_details(at, society, member, address)
