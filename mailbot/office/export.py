@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot import audit
 from mailbot.config import Society
-from mailbot.registration import people
+from mailbot.registration import formula, people
 from mailbot.registration.context import Context
 from mailbot.store.tables import address, consent, member
 
@@ -129,7 +129,7 @@ def _row(
         person.name,
         person.kana,
         person.birth_date,
-        row.login_id or "",
+        formula.shown_id(ctx.ring, society, row.id, row.login_kind, row.login_id, row.sealed),
         people.open_text(ctx.ring, row.sealed_nickname, society.id, "member", "sealed_nickname", row.id),
         _moment(row.registered_at),
         _moment(row.last_login_at),

@@ -67,7 +67,7 @@ async def is_taken(ctx: Context, tx: AsyncConnection, society: Society, typed: s
     statement = select(member.c.id).where(
         member.c.society == society.id,
         member.c.id != member_id,
-        or_(member.c.login_key == people.login_key(typed), member.c.id == by_letter),
+        or_(member.c.login_key == formula.login_key(ctx.ring, society, typed), member.c.id == by_letter),
     )
     return (await tx.execute(statement.limit(1))).first() is not None
 

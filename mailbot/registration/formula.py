@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot import ratelimit
 from mailbot.config import Formula, Society
+from mailbot.credentials import KeyRing
 from mailbot.ratelimit import Hit, Limits
 from mailbot.store import new_id
 from mailbot.store.alarms import raise_alarm
@@ -79,6 +80,26 @@ def spelled(society: Society, typed: str) -> str:
     if society.formula is None or (parts := read(society.formula, typed)) is None:
         return typed
     return login_id(society.formula, *parts) or typed
+
+
+def login_key(ring: KeyRing, society: Society, typed: str) -> str:
+    """`member.login_key` of what was typed. Of a formula's ID, which tells symbol and number, it is a keyed hash: its
+    capital begins no other key, for those are folded to small letters (`people.login_key`)."""
+    parts = read(society.formula, typed) if society.formula is not None else None
+    if parts is None:
+        return people.login_key(typed)
+    return f"F:{ring.index('formula-login', society.id, *map(people.folded_number, parts)).hex()}"
+
+
+def shown_id(ring: KeyRing, society: Society, member_id: int, kind: str, kept: str | None, sealed: bytes) -> str:
+    """A member's login ID for people to read, from `login_kind`, `login_id` and `sealed` of the row: a formula's is
+    kept nowhere, it follows from what the roster says. Empty where there is none. Raises SealBroken."""
+    if kind != "formula":
+        return kept or ""
+    if society.formula is None:
+        return ""
+    person = people.open_person(ring, sealed, society.id, member_id)
+    return login_id(society.formula, person.symbol, person.number) or ""
 
 
 @lru_cache

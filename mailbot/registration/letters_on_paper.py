@@ -19,7 +19,7 @@ from mailbot.credentials import Format
 from mailbot.store import new_id
 from mailbot.store.tables import member, temporary
 
-from . import people
+from . import formula, people
 from .context import Context
 from .people import DAY_MS
 
@@ -149,7 +149,7 @@ async def _taken(ctx: Context, tx: AsyncConnection, society: Society, login_ids:
     """Those that stand on a live letter, or that a member has chosen."""
     t, m = temporary.c, member.c
     printed = {text: people.temporary_key(ctx.ring, society.id, text) for text in login_ids}
-    chosen = {text: people.login_key(text) for text in login_ids}
+    chosen = {text: formula.login_key(ctx.ring, society, text) for text in login_ids}
     live = select(t.login_key).where(t.society == society.id, t.state == "live", t.login_key.in_(set(printed.values())))
     own = select(m.login_key).where(m.society == society.id, m.login_key.in_(set(chosen.values())))
     on_paper = {bytes(key) for key in await tx.scalars(live)}

@@ -18,7 +18,7 @@ from mailbot.store.tables import member
 from mailbot.store.tables import session as session_table
 from mailbot.telemetry import emit
 
-from . import choices, guesses, limits, people, pin, words
+from . import choices, formula, guesses, limits, people, pin, words
 from .context import Context
 from .notices import MINUTE_MS, new_token, token_hash
 from .outcomes import LoggedIn, MemberView, PinAsked, Refused, Scope
@@ -37,7 +37,7 @@ async def log_in(
     typed, labels = {"login_id": login_id, "password": password}, {"login_id": "login.id", "password": "login.password"}
     if (empty := choices.left_empty(society, typed, labels)) is not None:
         return empty
-    key = people.login_key(login_id)
+    key = formula.login_key(ctx.ring, society, login_id)
     limit = ctx.settings.site.budgets.login_failures_per_hour
     pair = f"{guesses.account(ctx.ring, society.id, key)}|{network}"
     everyone = f"*|{network}"
@@ -90,7 +90,7 @@ async def log_in(
 
 async def forgive(ctx: Context, society: Society, login_id: str, network: str) -> None:
     """What was counted as a wrong password was the first password of somebody who is not registered yet."""
-    account = guesses.account(ctx.ring, society.id, people.login_key(login_id))
+    account = guesses.account(ctx.ring, society.id, formula.login_key(ctx.ring, society, login_id))
     async with ctx.store.begin() as tx:
         await guesses.forgive_one(tx, society.id, f"*|{network}")
         await guesses.forgive_one(tx, society.id, f"{account}|{network}")
@@ -115,7 +115,7 @@ async def session(ctx: Context, society: Society, token: str, now: int) -> Membe
     """Whose session it is; refreshes its idle time (at most one write a minute). None when there is none any more."""
     hashed, s = token_hash(token), session_table.c
     c = member.c
-    columns = (c.id, c.login_id, c.login_kind, c.sealed_nickname, c.state, c.left_on)
+    columns = (c.id, c.login_id, c.login_kind, c.sealed, c.sealed_nickname, c.state, c.left_on)
     times = (member.c.previous_login_at, member.c.password_set_at, s.scope, s.seen_at, s.expires_at)
     statement = (
         select(*columns, *times)
@@ -138,7 +138,7 @@ async def session(ctx: Context, society: Society, token: str, now: int) -> Membe
         row.id,
         row.scope,
         nickname or (row.login_id if row.login_kind == "chosen" else ""),
-        row.login_id,
+        formula.shown_id(ctx.ring, society, row.id, row.login_kind, row.login_id, row.sealed),
         row.previous_login_at,
         people.password_end(society, row.password_set_at),
     )

@@ -22,7 +22,7 @@ from mailbot.store.keys import among, values
 from mailbot.store.tables import address as address_table
 from mailbot.store.tables import link, member, pin_login
 
-from . import credentials_mail, people, pin
+from . import credentials_mail, formula, people, pin
 from .context import Context
 from .reissue import mailed_password
 
@@ -137,7 +137,7 @@ async def _read(tx: AsyncConnection, mails: Sequence[ClaimedMail]) -> _Rows:
             links[row.society, row.id] = row
     if member_keys:
         c = member.c
-        columns = (c.society, c.id, c.state, c.login_id, c.login_kind, c.sealed_nickname, c.password_set_at)
+        columns = (c.society, c.id, c.state, c.login_id, c.login_kind, c.sealed, c.sealed_nickname, c.password_set_at)
         for row in await tx.execute(select(*columns).where(among(c.society, c.id)), values(member_keys)):
             members[row.society, row.id] = row
         a = address_table.c
@@ -186,7 +186,7 @@ def _facts(ctx: Context, rows: _Rows, mail: ClaimedMail, now: int) -> Facts | Ca
     if mail.letter == pin.LETTER:
         return _pin_facts(ctx, rows.pin_logins.get((mail.society, mail.link_id or 0)), facts, now)
     if mail.letter == "login-id":
-        facts["login_id"] = _login_id(person)
+        facts["login_id"] = _login_id(ctx, society, person)
     if mail.letter == "password-expiry":
         end = people.password_end(society, person.password_set_at if person is not None else None)
         if end is None or end != facts.get("expires_on"):
@@ -207,9 +207,10 @@ def _pin_facts(ctx: Context, row: Any, facts: Facts, now: int) -> Facts | Cancel
     return {**facts, "pin": f"{code[:half]} {code[half:]}", "expires_at": row.pin_expires_at}
 
 
-def _login_id(person: Any) -> str:
+def _login_id(ctx: Context, society: Society, person: Any) -> str:
     """The ID as a letter tells it: an address may be longer than a line of a mail."""
-    return str(person.login_id) if len(person.login_id) <= MAX_CODE else "ご登録のメールアドレス"
+    text = formula.shown_id(ctx.ring, society, person.id, person.login_kind, person.login_id, person.sealed)
+    return text if len(text) <= MAX_CODE else "ご登録のメールアドレス"
 
 
 def _link_facts(ctx: Context, society: Society, letter: _Letter, row: Any, person: Any) -> Facts:
@@ -222,7 +223,7 @@ def _link_facts(ctx: Context, society: Society, letter: _Letter, row: Any, perso
     }
     if letter.purpose is LinkPurpose.REISSUE and row.asks is None:
         if society.reissue.login_id:
-            facts["login_id"] = _login_id(person)
+            facts["login_id"] = _login_id(ctx, society, person)
         if row.format is not None:
             facts["temporary_password"] = mailed_password(ctx, society.id, row.id, row.kid, row.generation, row.format)
     return facts

@@ -16,7 +16,7 @@ from mailbot.mail.address import AddressError, parse_typed
 from mailbot.store.tables import address as address_table
 from mailbot.store.tables import member, temporary
 
-from . import people
+from . import formula, people
 from .context import Context
 from .people import Person
 
@@ -80,7 +80,7 @@ async def find(ctx: Context, tx: AsyncConnection, society: Society, text: str) -
         member.c.name_index == people.name_index(ring, society.id, text),
         member.c.kana_index == people.kana_index(ring, society.id, text),
         member.c.number_index == people.number_index(ring, society.id, symbol, number),
-        member.c.login_key == people.login_key(text),
+        member.c.login_key == formula.login_key(ring, society, text),
         member.c.file_address_index.in_(
             [people.file_address_index(ring, society.id, key) for key in _address_keys(text)]
         ),
@@ -136,7 +136,7 @@ def _record(
         row.state,
         people.open_person(ctx.ring, row.sealed, society.id, row.id),
         people.open_text(ctx.ring, row.sealed_nickname, society.id, "member", "sealed_nickname", row.id),
-        row.login_id,
+        formula.shown_id(ctx.ring, society, row.id, row.login_kind, row.login_id, row.sealed) or None,
         row.protected,
         row.left_on,
         row.registered_at,

@@ -12,7 +12,7 @@ from mailbot.credentials import PasswordTooLong
 from mailbot.store.tables import member
 from mailbot.store.tables import session as session_table
 
-from . import choices, guesses, login, notices, people, words
+from . import choices, formula, guesses, login, notices, people, words
 from .context import Context
 from .notices import token_hash
 from .outcomes import Changed, Complaint, Refused
@@ -82,7 +82,7 @@ async def _known(ctx: Context, society: Society, member_id: int, previous: str) 
     async with ctx.store.read() as tx:
         row = (
             await tx.execute(
-                select(member.c.sealed, member.c.login_id).where(
+                select(member.c.sealed, member.c.login_id, member.c.login_kind).where(
                     member.c.society == society.id, member.c.id == member_id
                 )
             )
@@ -90,4 +90,5 @@ async def _known(ctx: Context, society: Society, member_id: int, previous: str) 
         addresses = await notices.proved_addresses(tx, society.id, member_id)
     person = people.open_person(ctx.ring, row.sealed, society.id, member_id)
     texts = tuple(text for _, text, _ in addresses)
-    return choices.known_facts(society, person, (row.login_id or "",), texts, previous)
+    login_id = formula.shown_id(ctx.ring, society, member_id, row.login_kind, row.login_id, row.sealed)
+    return choices.known_facts(society, person, (login_id,), texts, previous)

@@ -16,7 +16,7 @@ from mailbot.config import Society
 from mailbot.credentials import LinkPurpose, LinkState
 from mailbot.store.tables import link, member
 
-from . import addresses, choices, limits, notices, password, people, words
+from . import addresses, choices, formula, limits, notices, password, people, words
 from .context import Context
 from .outcomes import Complaint, ProfileAddress, ProfileView, Refused, Updated
 
@@ -42,7 +42,7 @@ async def view(ctx: Context, society: Society, member_id: int, now: int) -> Prof
         household = await _household(ctx, tx, society, member_id, row, now)
     chosen = json.loads(row.choices)
     return ProfileView(
-        row.login_id,
+        _login_id(ctx, society, member_id, row),
         _nickname(ctx, society, member_id, row.sealed_nickname),
         tuple(ProfileAddress(slot, text, slot in ticked) for slot, text, _ in proved),
         pending,
@@ -111,7 +111,7 @@ async def update(
         ),
     }
     if new_id and id_field == "login_id":
-        columns |= {"login_id": typed_id, "login_key": people.login_key(typed_id)}
+        columns |= {"login_id": typed_id, "login_key": formula.login_key(ctx.ring, society, typed_id)}
     try:
         async with ctx.store.begin() as tx:
             hits = limits.new_addresses(ctx.settings.site, society, [typed for _, typed in plan.prove], member_id)
@@ -209,13 +209,17 @@ def _nickname(ctx: Context, society: Society, member_id: int, sealed: bytes | No
     return people.open_text(ctx.ring, sealed, society.id, "member", "sealed_nickname", member_id)
 
 
+def _login_id(ctx: Context, society: Society, member_id: int, row: Any) -> str:
+    return formula.shown_id(ctx.ring, society, member_id, row.login_kind, row.login_id, row.sealed)
+
+
 async def _household(
     ctx: Context, tx: AsyncConnection, society: Society, member_id: int, own: Any, now: int
 ) -> tuple[str, ...]:
     """Nicknames of the household, one's own first, then by age; nobody who is protected or has left."""
     if not society.profile.household:
         return ()
-    names = [_nickname(ctx, society, member_id, own.sealed_nickname) or own.login_id]
+    names = [_nickname(ctx, society, member_id, own.sealed_nickname) or _login_id(ctx, society, member_id, own)]
     if own.household is not None:
         c = member.c
         others = await tx.execute(

@@ -24,7 +24,7 @@ from mailbot.store import new_id
 from mailbot.store.tables import journey as journey_table
 from mailbot.store.tables import link, member
 
-from . import addresses, limits, people, words
+from . import addresses, formula, limits, people, words
 from .context import Context
 from .invite import mail_deadline
 from .notices import MINUTE_MS, token_hash
@@ -51,9 +51,9 @@ def proof_fits(proof_hash: bytes | None, proof: str | None) -> bool:
 async def find(tx: AsyncConnection, society: Society, journey_id: int) -> Any:
     """The row with what the end shows of its member; None when there is none."""
     c, m = journey_table.c, member.c
-    shown = (m.state.label("member_state"), m.login_id, m.sealed_nickname, m.login_opens_at)
+    shown = (m.state.label("member_state"), m.login_id, m.login_kind, m.sealed_nickname, m.login_opens_at)
     statement = (
-        select(journey_table, *shown)
+        select(journey_table, *shown, m.sealed.label("member_sealed"))
         .outerjoin(member, (m.society == c.society) & (m.id == c.member_id))
         .where(c.society == society.id, c.id == journey_id)
     )
@@ -85,9 +85,9 @@ async def opened(
         nickname = people.open_text(ctx.ring, row.sealed_nickname, *place)
         waiting = await addresses.pending(tx, society, row.member_id, now)
         is_open = row.login_opens_at is not None and row.login_opens_at <= now
-        return JourneyEnd(
-            End.DONE, nickname, row.login_id or "", waiting[0] if waiting else None, login_is_open=is_open
-        )
+        kept = (row.login_kind, row.login_id, row.member_sealed)
+        login_id = formula.shown_id(ctx.ring, society, row.member_id, *kept)
+        return JourneyEnd(End.DONE, nickname, login_id, waiting[0] if waiting else None, login_is_open=is_open)
     if row.member_state == "registered":
         return JourneyEnd(End.DONE, already=True)
     answers = ctx.ring.open(bytes(row.sealed), people.place(society.id, "journey", "sealed", row.id))

@@ -21,7 +21,7 @@ from mailbot.store import new_id
 from mailbot.store.tables import journey, link, member
 from mailbot.telemetry import emit
 
-from . import choices, dates, limits, login, notices, people, pin, words
+from . import choices, dates, formula, limits, login, notices, people, pin, words
 from .context import Context
 from .dates import read_birth_date
 from .journeys import JOURNEY_MS
@@ -52,7 +52,7 @@ async def first_page(
     asks = _asks(row)
     # where the ID has a way of its own, a mailbox alone is not told both
     told = until is not None or (asks is None and not society.reissue.separate_login_id)
-    return ReissuePage(asks, until or row.expires_at, row.login_id if told else "", until is not None)
+    return ReissuePage(asks, until or row.expires_at, _login_id(ctx, society, row) if told else "", until is not None)
 
 
 async def begin(
@@ -143,7 +143,8 @@ async def finish(
     if not proved and (_asks(row) is not None or state is not LinkState.LIVE):
         return LinkState.UNKNOWN if state is LinkState.LIVE else state
     person = people.open_person(ctx.ring, row.sealed, society.id, row.member_id)
-    facts = choices.known_facts(society, person, (row.login_id or "",), (row.address,), _mailed(ctx, society, row))
+    login_id, mailed = _login_id(ctx, society, row), _mailed(ctx, society, row)
+    facts = choices.known_facts(society, person, (login_id,), (row.address,), mailed)
     fields, label = ("password", "password_again"), society.label("reissue.password")
     if found := choices.password(society, new, again, fields, label, facts):
         return Refused(tuple(found))
@@ -172,9 +173,9 @@ async def finish(
 async def _link(
     tx: AsyncConnection, society: Society, link_id: int, now: int, lock: bool = False
 ) -> tuple[Any, LinkState]:
-    c = link.c
+    c, m = link.c, member.c
     statement = (
-        select(link, member.c.login_id, member.c.left_on, member.c.sealed, member.c.password_hash)
+        select(link, m.login_id, m.login_key, m.login_kind, m.left_on, m.sealed, m.password_hash)
         .join(member, (member.c.society == c.society) & (member.c.id == c.member_id))
         .where(
             c.society == society.id,
@@ -216,9 +217,12 @@ def _right(ctx: Context, society: Society, row: Any, form: Mapping[str, str]) ->
         return False
     cased = Format.parse(row.format).cased
     password = credentials.same(choices.text_of(form, "temporary_password"), expected, any_case=not cased)
-    typed = credentials.fold(choices.text_of(form, "login_id")).encode("utf-8", "surrogatepass")
-    login_id = hmac.compare_digest(typed, credentials.fold(row.login_id).encode("utf-8", "surrogatepass"))
-    return password and login_id
+    typed = formula.login_key(ctx.ring, society, choices.text_of(form, "login_id"))
+    return hmac.compare_digest(typed, row.login_key) and password
+
+
+def _login_id(ctx: Context, society: Society, row: Any) -> str:
+    return formula.shown_id(ctx.ring, society, row.member_id, row.login_kind, row.login_id, row.sealed)
 
 
 async def _proved_until(

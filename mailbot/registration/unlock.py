@@ -90,7 +90,8 @@ async def forget_logins(
     await guesses.forget(tx, society.id, f"confirm|{member_id}")
     keys = {login_key, None}
     if society.formula is not None:
-        keys.add(people.login_key(formula.login_id(society.formula, person.symbol, person.number) or ""))
+        first = formula.login_id(society.formula, person.symbol, person.number) or ""
+        keys.add(formula.login_key(ctx.ring, society, first))
     networks = 0
     for key in sorted(filter(None, keys)):
         networks += await guesses.lift(tx, society.id, guesses.account(ctx.ring, society.id, key))

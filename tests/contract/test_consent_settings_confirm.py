@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from mailbot.config import Society, Start
+from mailbot.config import Formula, Society, Start
 from mailbot.credentials import LinkState
-from mailbot.registration import consents, journeys, login, mailed, profile
+from mailbot.registration import choices, consents, formula, journeys, login, mailed, members, profile
 from mailbot.registration.outcomes import Begun, End, JourneyEnd, LoggedIn, Moved, Refused, StepPage
-from mailbot.registration.people import login_key
 from mailbot.store.tables import address, consent, journey, link, member, outbox
 from tests.support.factory import DAY, HOUR, MINUTE, NETWORK, Joined, World, texts
 from tests.support.steps import agree, confirm, link_to, page, send, through
@@ -261,8 +260,34 @@ async def test_a_formula_id_stays_whatever_the_profile_form_says(here: World) ->
     (who,) = await here.rows(select(member.c.id).where(member.c.state == "registered"))
     form = {"login_id": "hanako-free", "nickname": "", "address_1": ADDRESS, "password": OWN}
     assert not isinstance(await profile.update(here.ctx, society, who.id, form, NETWORK, here.now), Refused)
-    (row,) = await here.rows(select(member.c.login_id, member.c.login_kind).where(member.c.id == who.id))
-    assert (row.login_id, row.login_kind) == ("7132-091004567", "formula")
+    shown = await profile.view(here.ctx, society, who.id, here.now)
+    assert (shown.login_id, shown.login_kind) == ("7132-091004567", "formula")
+
+
+async def test_a_formula_id_tells_symbol_and_number_and_is_kept_nowhere(here: World) -> None:
+    society, begun = await at_settings(here)
+    await through(here, society, begun, ADDRESS, OWN)
+    await confirm(here, society, ADDRESS, OWN)
+    (row,) = await here.rows(select(member).where(member.c.state == "registered"))
+    assert (row.login_id, row.login_kind) == (None, "formula")
+    assert "4567" not in row.login_key
+    # the key itself, typed, is another one: what is typed loses the capital
+    assert formula.login_key(here.ctx.ring, society, row.login_key) != row.login_key
+    for typed in ("7132-091004567", "７１３２ー０９１ ００４５６７", "7132091004567"):
+        done = await login.log_in(here.ctx, society, typed, OWN, NETWORK, here.now)
+        assert isinstance(done, LoggedIn), typed
+        seen = await login.session(here.ctx, society, done.session_token, here.now)
+        assert seen is not None
+        assert (seen.login_id, seen.nickname) == ("7132-091004567", "")
+    for typed in (row.login_key, row.login_key.lower(), "F:", "7132-091004568"):
+        assert isinstance(await login.log_in(here.ctx, society, typed, OWN, NETWORK, here.now), Refused), typed
+    async with here.ctx.store.read() as tx:
+        (found,) = await members.find(here.ctx, tx, society, "7132-091004567")
+        assert (found.id, found.login_id) == (row.id, "7132-091004567")
+        assert await choices.is_taken(here.ctx, tx, society, "7132-091004567", 1)
+    # a formula of another look is another ID of the same person
+    other = society.model_copy(update={"formula": Formula(login_id="88-{symbol:2}{number:5}")})
+    assert isinstance(await login.log_in(here.ctx, other, "88-9104567", OWN, NETWORK, here.now), LoggedIn)
 
 
 # --- confirm by mail --------------------------------------------------------------------------------------------------
@@ -407,7 +432,8 @@ async def test_the_formula_s_id_of_somebody_else_is_refused_in_words(here: World
     """Two roster rows of one person: the second registration says so instead of failing."""
     society, _, link_id = await waiting(here)
     twin = await insured(here, 1, kana="ヤマダ フタゴ")
-    columns = {"state": "registered", "login_id": "7132-091004567", "login_key": login_key("7132-091004567")}
+    key = formula.login_key(here.ctx.ring, society, "7132-091004567")
+    columns = {"state": "registered", "login_key": key, "login_kind": "formula"}
     async with here.ctx.store.begin() as tx:
         await tx.execute(update(member).where(member.c.id == twin.id).values(columns))
     refused = await mailed.submit(here.ctx, society, link_id, {"password": OWN}, here.now)

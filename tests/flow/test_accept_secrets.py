@@ -173,6 +173,59 @@ async def test_a_full_queue_holds_no_secret_and_no_person(tmp_path: Path, smtp_s
     assert leaks(copied, {"an address": THIRD})
 
 
+KENPOS_ROW = {
+    "記号": "91",
+    "番号": "204567",
+    "続柄": "本人",
+    "氏名": "武田進一",
+    "カナ氏名": "タケダ シンイチ",
+    "生年月日": "1964-11-03",
+}
+
+
+@pytest.mark.timeout(300)
+async def test_a_login_id_made_of_symbol_and_number_lies_nowhere_in_clear(tmp_path: Path, smtp_sink: Sink) -> None:
+    login_id, address = "7132-091204567", "shinichi@phone.example"
+    async with robot(tmp_path, smtp_sink.port, overrides={"LOG_LEVEL": '"debug"'}) as made, Member(made.web) as his:
+        row = {**KENPOS_ROW, "仮ニックネーム": "", "メールアドレス": ""}
+        await asyncio.to_thread(made.import_roster, "kenpos", row)
+
+        async def give(password: str) -> Page:
+            page = await his.submit(await his.get("/kenpos/login"), {"login_id": login_id})
+            return await his.submit(page, {"password": password})
+
+        assert (await give("19641104")).status == 422
+        page = await his.submit(await give("19641103"), button="最後まで読みました")
+        page = await his.submit(page, {"agree": "yes"}, button="基本設定ステップに進む")
+        typed = {"address": address, "password": PASSWORD, "password_again": PASSWORD}
+        page = await his.submit(page, typed, button="確認ステップに進む")
+        await his.submit(page, button="メールを送信する")
+        (confirm,) = await smtp_sink.wait(to=address, seconds=60)
+        during = files(made)
+        done = await his.submit(await his.get(link_in(confirm)), {"password": PASSWORD})
+        assert login_id in done.text  # shown, though it is kept nowhere
+        assert (await give("wrong-" + PASSWORD)).status == 422
+        home = await give(PASSWORD)
+        assert home.url.endswith("/home"), home.text
+        assert login_id in (await his.follow(home, "プロフィール設定")).text
+        await smtp_sink.wait(2, to=address, seconds=60)
+        after = files(made)
+
+    secrets = {
+        "the login ID": login_id,
+        "the login ID, folded": "7132-o912o4567",
+        "the login ID without its hyphen": login_id.replace("-", ""),
+        "symbol and number": "91204567",
+        "symbol, hyphen, number": "91-204567",
+    }
+    at_rest = files(made)
+    for found in (during, after, at_rest):
+        assert leaks(found, secrets) == []
+        assert [name for name, data in found.items() if re.search(rb"(?<!\d)204567(?!\d)", data)] == []
+    assert {"mailbot.sqlite3", "mailbot.sqlite3-wal"} <= set(during)
+    assert leaks(after, {"an address": address})
+
+
 def test_the_search_finds_each_spelling() -> None:
     for before in (b"", b"x", b"xy", b"xyz"):
         for secret in (HANAKO.name, HANAKO.kana, HANAKO.birth_date, "mfrggzdfmztwq2lknnwg23tpobyhe43uov"):

@@ -187,9 +187,9 @@ async def test_the_tick_opens_only_after_the_privacy_text_was_read(here: Stage) 
         assert in_order(agreed.text, "個人情報の取扱いについて", "同意した日時", "年", "2026-04", "お預かりする情報")
         assert in_order(agreed.text, "会員利用規約について", "2026-04", "第1条")
     kept = await here.sql(
-        "SELECT text_id, version, hex(digest) FROM consent JOIN member ON member.id = member_id "
-        "WHERE login_id = ? ORDER BY text_id",
-        formula(0)[0],
+        "SELECT text_id, version, hex(digest) FROM consent JOIN address ON address.member_id = consent.member_id "
+        "WHERE address = ? ORDER BY text_id",
+        address,
     )
     assert [(text, version) for text, version, _ in kept] == [("privacy", "2026-04"), ("terms", "2026-04")]
     shown = (TEXTS / "terms-2026-04.html").read_text("utf-8")
@@ -267,8 +267,8 @@ async def test_settings_are_looked_at_mailed_and_finished_in_another_browser(her
         assert not profile.tree.xpath("//input[@name='login_id']")
         saved = await phone.submit(profile, {"nickname": "りえ"}, button="登録")
         assert "登録しました" in saved.text
-    ((kept,),) = await here.sql("SELECT login_id FROM member WHERE login_id = ?", login_id)
-    assert kept == login_id
+    kept = "SELECT login_id, login_kind FROM member JOIN address ON address.member_id = member.id WHERE address = ?"
+    assert await here.sql(kept, better) == [(None, "formula")]
     assert len(await here.mails(better, COMPLETION)) == 1
 
 

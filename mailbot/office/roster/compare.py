@@ -17,7 +17,7 @@ from mailbot import credentials
 from mailbot.config import Society
 from mailbot.credentials import Format, KeyRefused, encode_id
 from mailbot.mail.address import stored
-from mailbot.registration import people
+from mailbot.registration import formula, people
 from mailbot.registration.context import Context
 from mailbot.registration.people import Person
 from mailbot.registration.steps.temporary_login import printed_password
@@ -291,7 +291,7 @@ class Comparison:
         chosen: dict[str, int] = {}
         for line, (_, text) in wanted.items():
             printed[people.temporary_key(ctx.ring, society, text)] = line
-            chosen[credentials.fold(text)] = line
+            chosen[formula.login_key(ctx.ring, self._society, text)] = line
         t, m = temporary.c, member.c
         taken = set()
         live = select(t.login_key, t.member_id).where(

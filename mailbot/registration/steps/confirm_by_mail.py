@@ -12,12 +12,12 @@ from mailbot.credentials import PasswordTooLong
 from mailbot.mail.address import stored
 from mailbot.store.tables import member
 
-from .. import choices, people, words
+from .. import choices, formula, people, words
 from ..context import Context
 from ..outcomes import Complaint, End, Field, JourneyEnd, Refused
 from .base import JourneyState, LinkedStep, Passed, WaitingStep
 from .register import Chosen, register
-from .settings import SETTINGS, login_id_of
+from .settings import SETTINGS, by_address, login_id_of
 
 
 class ConfirmByMail(WaitingStep, LinkedStep):
@@ -63,11 +63,11 @@ class ConfirmByMail(WaitingStep, LinkedStep):
         login_id = login_id_of(society, state, person, state.address)
         if login_id is None:  # the roster changed meanwhile
             return JourneyEnd(End.EXPIRED)
-        typed = state.answers[SETTINGS]
+        typed, address = state.answers[SETTINGS], by_address(society, state)
         chosen = Chosen(
-            login_id,
-            people.login_key(login_id),
-            state.journey.login_id,
+            login_id if address else None,
+            formula.login_key(ctx.ring, society, login_id),
+            "address" if address else "formula",
             typed["hash"],
             stored(state.address),
             typed["nickname"],

@@ -33,7 +33,8 @@ CONSENTS = "consents"
 class Chosen:
     """What makes the member registered. `typed`: the address wished for; it counts once it is proved."""
 
-    login_id: str
+    login_id: str | None
+    """None: a formula's, which is kept nowhere."""
     login_key: str
     login_kind: str
     password_hash: str = field(repr=False)

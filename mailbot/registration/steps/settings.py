@@ -80,11 +80,11 @@ class Settings(FormStep):
     ) -> Passed | Refused:
         label = society.label("settings.address")
         address = choices.address(ctx, choices.text_of(form, "address"), "address", label)
-        by_address = state.journey.login_id == "address"
+        addressed = by_address(society, state)
         async with ctx.store.read() as tx:
             row = await _member(tx, society, state)
             taken = (
-                by_address
+                addressed
                 and not isinstance(address, Complaint)
                 and await choices.is_taken(ctx, tx, society, address.text, state.member_id)
             )
@@ -95,7 +95,7 @@ class Settings(FormStep):
         nickname = choices.nickname(choices.text_of(form, "nickname")) if "nickname" in state.journey.settings else ""
         asks = "wanted" in state.journey.settings
         wanted = {one.id: f"wanted.{one.id}" in form if asks else one.default for one in society.profile.wanted}
-        if "try" in form and by_address:
+        if "try" in form and addressed:
             if isinstance(address, Complaint):
                 return Refused((address,))
             draft = {"address": address.text, "nickname": nickname[: choices.MAX_NICKNAME], "wanted": wanted}
@@ -128,9 +128,14 @@ class Settings(FormStep):
         return Passed(answers={SETTINGS: typed, DRAFT: None}, address=address.text)
 
 
+def by_address(society: Society, state: JourneyState) -> bool:
+    """Whether the journey makes the address the login ID; else the formula does."""
+    return state.journey.login_id == "address" or society.formula is None
+
+
 def login_id_of(society: Society, state: JourneyState, person: Person, address: str) -> str | None:
     """The login ID the journey leads to; None where symbol and number do not fit the formula."""
-    if state.journey.login_id == "address" or society.formula is None:
+    if society.formula is None or by_address(society, state):
         return address
     return formula.login_id(society.formula, person.symbol, person.number)
 

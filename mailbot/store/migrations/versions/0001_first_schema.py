@@ -218,8 +218,12 @@ def upgrade() -> None:
         sa.Column("protected", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
         sa.Column("left_on", sa.String(length=10), nullable=True, comment="ISO date in Japan"),
         sa.Column("state", sa.String(length=12), nullable=False, comment="invited | registered"),
-        sa.Column("login_id", sa.String(length=320), nullable=True, comment="as typed"),
-        sa.Column("login_key", sa.String(length=320), nullable=True, comment="folded: unique in the society"),
+        sa.Column(
+            "login_id", sa.String(length=320), nullable=True, comment="as typed; none where symbol and number make it"
+        ),
+        sa.Column(
+            "login_key", sa.String(length=320), nullable=True, comment="folded, or a keyed hash: unique in the society"
+        ),
         sa.Column("password_hash", sa.Text(), nullable=True),
         sa.Column("password_set_at", sa.BigInteger(), nullable=True),
         sa.Column("sealed_nickname", sa.LargeBinary(), nullable=True),
