@@ -352,7 +352,7 @@ async def test_a_paused_society_is_silent_until_it_resumes(tmp_path: Path, smtp_
         smtp_sink.rule = None
         await cli(made, "queue", "retry", row["id"])
         states = {row["society"]: row["state"] for row in await asyncio.to_thread(made.json, "society", "list")}
-        assert states == {"yokokou": "paused", "shochiku": "open"}
+        assert {name for name, state in states.items() if state == "paused"} == {"yokokou"}
         assert (await asyncio.to_thread(made.send_blank_mail, SENDER, TO))[0] == 250
         assert (await heading(made, "/yokokou/login"))[0] == 503
         assert (await heading(made, "/shochiku/login"))[0] == 200
