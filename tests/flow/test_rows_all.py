@@ -507,7 +507,8 @@ async def test_the_service_and_every_word_of_the_file_appear(world: World, me: s
 
 @pytest.mark.row("ALL-7")
 async def test_no_label_or_button_has_words_of_the_program(world: World) -> None:
-    own = {f"〔{key}〕" for key in DEFAULT_LABELS} | {"〔かえで通信〕", "〔profile.disclosure〕：保険証", "もう一度〔login.title〕する"}
+    own = {f"〔{key}〕" for key in DEFAULT_LABELS}
+    own |= {"〔かえで通信〕", "〔profile.disclosure〕：保険証", "もう一度〔login.title〕する"}
     for page in (await world.walk(NEW)).pages:
         spoken = [*labels(page), *buttons(page)]
         ways = page.tree.xpath("//header//nav[@aria-label='メニュー']//a|//header//nav[@aria-label='メニュー']//button")
