@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -107,7 +108,8 @@ def qr(
     society: Name,
     login: Annotated[bool, typer.Option("--login", help="The login page instead of the registration address.")] = False,
     out: Annotated[
-        Path | None, typer.Option(help="File to write: .svg, .png or .pdf. Shown on the terminal when absent.")
+        Path | None,
+        typer.Option(help="File to write: .svg, .png or .pdf; refused where it exists. On the terminal when absent."),
     ] = None,
 ) -> None:
     """The QR code for notices: a blank mail to the registration address, or the login page."""
@@ -126,8 +128,20 @@ def qr(
     if out is None:
         code.terminal(compact=True, border=4)
     else:
-        try:
-            code.save(str(out), border=4, scale=8)
-        except (OSError, ValueError) as error:
-            raise common.fail(error) from error
+        _save(code, out)
     print(content)
+
+
+def _save(code: segno.QRCode, out: Path) -> None:
+    """A new file, whole or not there."""
+    picture = io.BytesIO()
+    code.save(picture, kind=out.suffix[1:].lower(), border=4, scale=8)
+    made = False
+    try:
+        with out.open("xb") as stream:
+            made = True
+            stream.write(picture.getvalue())
+    except OSError as error:
+        if made:
+            out.unlink(missing_ok=True)
+        raise common.unwritten(out, error) from error

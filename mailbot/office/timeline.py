@@ -150,7 +150,7 @@ async def _letters(tx: AsyncConnection, who: _Who) -> list[Moment]:
     papers = {"a4": "A4", "postcard": "はがき"}
     for number, row in enumerate(reversed(await _newest(tx, printed, b.at))):
         again = "もう一度" if number else ""
-        what = f"案内状が{again}印刷された（{papers.get(row.paper, row.paper)}、{row.sheet}枚目）"
+        what = f"お知らせが{again}印刷された（{papers.get(row.paper, row.paper)}、{row.sheet}枚目）"
         found.append(Moment(row.at, "letter-reprinted" if number else "letter-printed", what))
     return found
 
@@ -298,7 +298,7 @@ _AUDITED = {
     "member-unlocked": "係員が一時停止を解除した",
     "member-renotified": "係員がメールをもう一度送った",
     "member-revealed": "係員がこの方の情報を表示した",
-    "notices-revoked": "係員が案内状の仮パスワードを取り消した",
+    "notices-revoked": "係員がお知らせの仮パスワードを取り消した",
 }
 
 

@@ -135,8 +135,8 @@ async def test_the_timeline_tells_of_paper_pins_help_and_rosters(here: World) ->
         for table, row in rows:
             await tx.execute(insert(table).values(**row))
     found = {one.event: one.what for one in await events(here, who)}
-    assert found["letter-printed"] == "案内状が印刷された（A4、3枚目）"
-    assert found["letter-reprinted"] == "案内状がもう一度印刷された（A4、3枚目）"
+    assert found["letter-printed"] == "お知らせが印刷された（A4、3枚目）"
+    assert found["letter-reprinted"] == "お知らせがもう一度印刷された（A4、3枚目）"
     assert found["roster-changed"] == "名簿の記載が変わった"
     assert found["pin-sent"] == "パスワードが合い、暗証キーのメールを用意した（2回目）"
     assert (found["pin-wrong"], found["pin-passed"]) == ("その暗証キーの入力が2回違った", "暗証キーが合った")
