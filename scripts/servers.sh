@@ -8,6 +8,7 @@ postfix     /usr/sbin/postfix                                      postfix
 swaks       /usr/bin/swaks                                         swaks
 chromium    /usr/bin/chromium                                      chromium
 zbarimg     /usr/bin/zbarimg                                       zbar-tools
+pdftotext   /usr/bin/pdftotext                                     poppler-utils
 strings     /usr/bin/strings                                       binutils
 ipaexg.ttf  /usr/share/fonts/opentype/ipaexfont-gothic/ipaexg.ttf  fonts-ipaexfont-gothic
 "
