@@ -82,7 +82,8 @@ def _batch(typed: str | None, sheets: str | None) -> tuple[int | None, frozenset
         if wanted:
             raise typer.BadParameter("--sheets needs the batch they belong to; `mailbot notice list` shows them")
         return None, wanted
-    name, dash, sheet = typed.partition("-")
+    # the page of pages in brackets is for the eye
+    name, dash, sheet = re.sub(r"\s*\([0-9]+/[0-9]+\)$", "", typed).partition("-")
     batch_id = decode_id(name)
     if batch_id is None:
         raise typer.BadParameter(f"{typed} is no batch; `mailbot notice list` shows them")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -122,3 +123,18 @@ def test_a_qr_code_of_another_kind_is_refused_with_those_there_are(tmp_path: Pat
     assert refused.returncode == 2
     assert all(kind in refused.stderr for kind in (".svg", ".png", ".pdf"))
     assert not (tmp_path / "x.gif").exists()
+
+
+def test_a_qr_code_is_a_new_file_and_whole(tmp_path: Path) -> None:
+    office, out = Robot(tmp_path, 1), tmp_path / "code.png"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, limits[1]))  # what the command inherits: like a full disk
+    try:
+        full = office.command("qr", "yokokou", "--out", str(out), check=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (full.returncode, str(out) in full.stderr, out.exists()) == (1, True, False)
+    office.command("qr", "yokokou", "--out", str(out))
+    assert out.read_bytes().startswith(b"\x89PNG")
+    refused = office.command("qr", "yokokou", "--out", str(out), check=False)
+    assert (refused.returncode, "File exists" in refused.stderr) == (1, True)

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import re
 import subprocess
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,12 @@ def printed(office: Robot, society: str, *options: str, name: str = "notices.pdf
     out = office.folder / name
     office.command("notice", "print", society, "--out", str(out), *options)
     return out
+
+
+def japanese(ms: int, days: int = 0) -> str:
+    """The day in Japan, so many days later."""
+    day = datetime.fromtimestamp(ms / 1000, timezone(timedelta(hours=9))) + timedelta(days=days)
+    return f"{day.year}年{day.month}月{day.day}日"
 
 
 @pytest.mark.row("YK-13")
@@ -249,6 +256,37 @@ def test_the_address_may_carry_a_tag(office: Robot) -> None:
     (batch,) = office.json("notice", "list", "yokokou")
     tags = {line["tag"] for line in office.json("notice", "list", "yokokou", "--batch", batch["batch"])}
     assert {uri} == {f"mailto:touroku+{tag}@yokokou.example" for tag in tags}
+
+
+def test_a_further_page_says_whose_it_is(office: Robot) -> None:
+    home = {"住所": "神奈川県横浜市中区新港一丁目2番34-1205号　シーサイドレジデンス横浜1205号室"}
+    children = (row(f"髙橋　{one}", "タカハシ　コ", "子", f"2001-01-{n:02}") for n, one in enumerate("翔海空陸葵", 1))
+    office.import_roster("yokokou", *({**one, **home} for one in (*FAMILY, *children)))
+    file = printed(office, "yokokou")
+    first, _, second, _ = pages(file)
+    (batch,) = office.json("notice", "list", "yokokou")
+    assert (f"{batch['batch']}-1(1/2)" in first, f"{batch['batch']}-1(2/2)" in second) == (True, True)
+    assert ("様方続き" in first, second.startswith("髙橋﨑太様方続き")) == (False, True)
+    lines = run("pdftotext", "-raw", "-l", "1", str(file), "-").splitlines()
+    assert lines[1:4] == ["神奈川県横浜市中区新港", "一丁目2番34-1205号", "シーサイドレジデンス横浜1205号室"]
+    cards = pages(printed(office, "yokokou", "--all", "--paper", "postcard", name="cards.pdf"))[1::2]
+    assert [one.startswith("髙橋﨑太様方続き") for one in cards] == [False, True, True, True]
+    assert [f"-{n}({n}/4)" in one for n, one in enumerate(cards, 1)] == [True] * 4
+    foot = f"{batch['batch']}-1 (2/2)"
+    assert len(office.json("notice", "list", "yokokou", "--batch", foot)) == 8
+
+
+def test_a_sheet_is_dated_and_says_until_when_and_what_it_replaces(office: Robot) -> None:
+    configure(office, "yokokou", "[temporary]\n", "[temporary]\nlifetime_days = 60\n")
+    office.import_roster("yokokou", FAMILY[2])
+    front, over = pages(printed(office, "yokokou"))[0], "前にお届けした紙の仮パスワードは使えません。"
+    (batch,) = office.json("notice", "list", "yokokou")
+    assert japanese(batch["printed_at"]) in front
+    assert re.search("仮パスワードは、(.*?)まで使えます。", front)[1] == japanese(batch["printed_at"], 59)  # type: ignore[index]
+    assert over not in front
+    again = office.folder / "again.pdf"
+    office.command("notice", "reprint", "yokokou", batch["batch"], "--out", str(again), "--yes")
+    assert over in pages(again)[0]
 
 
 def test_revoked_letters_are_over(office: Robot) -> None:

@@ -6,11 +6,12 @@ import pytest
 
 from mailbot.office.notices import fonts, words
 from mailbot.office.notices.sheets import rank
-from mailbot.registration.people import Person
+from mailbot.registration.people import DAY_MS, Person
 from mailbot.registration.steps import STEPS
 from tests.support.factory import REPOSITORY, settings
 
 FACE = fonts.typeface(Path())
+NOW = 1_795_149_000_000  # 2026-11-20 in Japan
 IDS = [file.stem for file in sorted((REPOSITORY / "config" / "societies").glob("*.toml"))]
 
 
@@ -18,7 +19,7 @@ IDS = [file.stem for file in sorted((REPOSITORY / "config" / "societies").glob("
 @pytest.mark.parametrize("society", IDS)
 def test_every_society_s_paper_can_be_worded_and_printed(tmp_path: Path, society: str, paper: str) -> None:
     loaded = settings(tmp_path)
-    found = words.words(loaded, loaded.societies[society], paper)
+    found = words.words(loaded, loaded.societies[society], paper, NOW)
     assert len(found["steps"]) >= 2
     for text in [*found["steps"], *found["care"], *(one for one in found.values() if isinstance(one, str))]:
         assert text
@@ -35,6 +36,17 @@ def test_a_blank_mail_needs_an_address_to_go_to(tmp_path: Path) -> None:
     wrong = society.model_copy(update={"notice": society.notice.model_copy(update={"qr": "registration"})})
     assert words.problems(society) == []
     assert "notice.qr" in words.problems(wrong)[0]
+
+
+def test_until_when_a_password_can_be_used(tmp_path: Path) -> None:
+    society = settings(tmp_path).societies["yokokou"]
+    said = [words.remarks(society, NOW + days * DAY_MS, NOW, False)[0] for days in (1, 2)]
+    assert said == [
+        "仮パスワードは、2026年11月21日（土）13時30分まで使えます。",
+        "仮パスワードは、2026年11月21日まで使えます。",
+    ]
+    assert words.remarks(society, None, NOW, False) == []
+    assert words.remarks(society, None, NOW, True) == ["前にお届けした紙の仮パスワードは使えません。"]
 
 
 def test_the_tag_goes_into_the_address(tmp_path: Path) -> None:

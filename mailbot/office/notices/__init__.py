@@ -177,7 +177,7 @@ async def _print(
     await manifest.stage(ctx, turn, society, batch, numbered)
     done = False
     try:
-        pdf = await paper.typeset(ctx.settings, society, face, numbered, form, now, progress)
+        pdf = await paper.typeset(ctx.settings, society, face, numbered, form, now, before is not None, progress)
         with _written(file, pdf) as put_in_place:
             async with ctx.store.begin() as tx:
                 await turn.renew(tx)
@@ -251,6 +251,7 @@ async def _planned_letters(ctx: Context, tx: AsyncConnection, society: Society, 
                 nickname,
                 planned.login_ids[row.id],
                 credentials.password(ring, made["kid"], society.id, made["id"], made["generation"], fmt),
+                made["expires_at"],
             )
         )
     return found

@@ -68,8 +68,9 @@ class _Job:
 
 def texts(settings: Settings, society: Society, paper: Paper) -> Iterator[str]:
     """Everything of the society that is printed."""
-    data = _data(settings, society, paper, (), "")
-    yield from _strings([data["society"], data["words"], "0123456789〒様（）：・"])
+    data = _data(settings, society, paper, (), "", 0, False)
+    remarks = words.remarks(society, 0, 0, True)
+    yield from _strings([data["society"], data["words"], remarks, "0123456789〒様（）：・(/)"])
 
 
 def letter_texts(one: Letter) -> Iterator[tuple[str, str]]:
@@ -101,16 +102,20 @@ async def typeset(
     sheets: Sequence[Printed],
     paper: Paper,
     now: int,
+    replaces: bool,
     progress: Progress,
 ) -> bytes:
-    """The whole file. Raises DoesNotFit."""
+    """The whole file, dated `now`; `replaces`: earlier sheets end with it. Raises DoesNotFit."""
     template = _template(settings, society)
     folders = tuple(dict.fromkeys(str(file.parent) for file in face.files))
     parts = [sheets[start : start + PART] for start in range(0, len(sheets), PART)]
-    jobs = [
-        _Job(template, folders, json.dumps(_data(settings, society, paper, part, "front", face)), now) for part in parts
-    ]
-    back = _Job(template, folders, json.dumps(_data(settings, society, paper, sheets[:1], "back", face)), now)
+
+    def job(some: Sequence[Printed], side: str) -> _Job:
+        data = _data(settings, society, paper, some, side, now, replaces, face)
+        return _Job(template, folders, json.dumps(data), now)
+
+    jobs = [job(part, "front") for part in parts]
+    back = job(sheets[:1], "back")
     loop = asyncio.get_running_loop()
     made: list[tuple[bytes, list[int]]] = []
     done = 0
@@ -180,6 +185,8 @@ def _data(
     paper: Paper,
     sheets: Sequence[Printed],
     part: str,
+    now: int,
+    replaces: bool,
     face: Typeface | None = None,
 ) -> dict[str, Any]:
     """What the template reads."""
@@ -192,6 +199,9 @@ def _data(
         {
             "number": one.number,
             "code": one.code,
+            "part": one.sheet.part,
+            "parts": one.sheet.parts,
+            "remarks": words.remarks(society, one.sheet.ends_at, now, replaces),
             "postal_code": one.sheet.recipient.postal_code,
             "postal_address": one.sheet.recipient.postal_address,
             "name": one.sheet.recipient.name,
@@ -215,7 +225,7 @@ def _data(
                 for one in words.help_channels(society)
             ],
         },
-        "words": {**words.words(settings, society, paper), "targets": list(distinct.values())},
+        "words": {**words.words(settings, society, paper, now), "targets": list(distinct.values())},
         "sheets": printed,
         "fullest": max(range(len(printed)), key=lambda place: _length(printed[place]), default=0),
     }

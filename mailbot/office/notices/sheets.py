@@ -55,6 +55,7 @@ class Letter:
     nickname: str
     login_id: str
     password: str = field(repr=False)
+    expires_at: int | None
 
     @property
     def insured(self) -> bool:
@@ -63,10 +64,17 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """One sheet: to whom it goes, and whose credentials stand on it."""
+    """One sheet: to whom it goes, and whose credentials stand on it; which of how many for the same people."""
 
     recipient: Person
     letters: tuple[Letter, ...]
+    part: int = 1
+    parts: int = 1
+
+    @property
+    def ends_at(self) -> int | None:
+        """When the first of its passwords ends."""
+        return min((one.expires_at for one in self.letters if one.expires_at is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +154,7 @@ def _letter(ctx: Context, society: Society, who: Any, row: Any, now: int) -> Let
         people.open_text(ring, who.sealed_nickname, society.id, "member", "sealed_nickname", who.id),
         people.open_text(ring, row.sealed_login_id, society.id, "temporary", "sealed_login_id", row.id),
         password,
+        row.expires_at,
     )
 
 
@@ -167,11 +176,10 @@ async def arranged(
                 shared.append(one)
         groups += [shared] if shared else []
     heads = await _heads(ctx, society, [group for group in groups if len(group) > 1 or per == "household"], now)
-    sheets = [
-        Sheet(_recipient(group, heads.get(group[0].household)), part)
-        for group in groups
-        for part in _parts(group, paper)
-    ]
+    sheets: list[Sheet] = []
+    for group in groups:
+        recipient, parts = _recipient(group, heads.get(group[0].household)), list(_parts(group, paper))
+        sheets += [Sheet(recipient, part, number, len(parts)) for number, part in enumerate(parts, 1)]
     first = {id(sheet): sheet.letters[0] for sheet in sheets}
     return sorted(
         sheets,

@@ -6,8 +6,10 @@ from typing import Any
 
 from mailbot.config import HelpCase, Journey, Settings, Society, Start
 from mailbot.config.society import HelpChannel
+from mailbot.letters.facts import day, moment
 from mailbot.letters.kinds import lifetime
 from mailbot.office import policy
+from mailbot.registration.people import DAY_MS
 
 PAPER_STEP = "temporary-login"
 
@@ -48,12 +50,14 @@ def problems(society: Society) -> list[str]:
     return []
 
 
-def words(settings: Settings, society: Society, paper: str) -> dict[str, Any]:
-    """Texts of the sheet, by the names the template uses."""
+def words(settings: Settings, society: Society, paper: str, now: int) -> dict[str, Any]:
+    """Texts of the sheet, by the names the template uses; it is dated `now`."""
     mail = society.notice.qr == "registration"
     journey = journey_on_paper(society)
     return {
         "title": f"{society.service}　ご利用登録のご案内",
+        "date": _day(now),
+        "continued": "　様方　続き",
         "lead": _lead(society, journey),
         "scan-title": "スマートフォンでQRコードを読み取ってください",
         "scan": "カメラを向けて、画面に出る文字を押すと、"
@@ -80,6 +84,24 @@ def words(settings: Settings, society: Society, paper: str) -> dict[str, Any]:
         "help-line": "お困りのときは　" + "　".join(_channel(one) for one in help_channels(society)[:1]),
         "state": "お伝えいただくこと：",
     }
+
+
+def _day(at: int) -> str:
+    return day(at).partition("（")[0]
+
+
+def remarks(society: Society, ends: int | None, now: int, replaces: bool) -> list[str]:
+    """Until which day a sheet's passwords can be used (to the minute on the last); that older sheets are over."""
+    if journey_on_paper(society) is None:
+        return []
+    password = society.label("temporary.password")
+    found = []
+    if ends is not None:
+        last = ends - DAY_MS  # the last whole day
+        found.append(f"{password}は、{_day(last) if last > now else moment(ends)}まで使えます。")
+    if replaces:
+        found.append(f"前にお届けした紙の{password}は使えません。")
+    return found
 
 
 def _lead(society: Society, journey: Journey | None) -> str:
