@@ -57,7 +57,7 @@ async def test_omron_reissues_from_the_registered_address(at: Stage) -> None:
     account = Account(letter, at.new_address(), at.new_login_id())
     async with Member(at.robot.web) as member:
         page = await member.get(await at.invite(member, "omron", account.address))
-        page = await member.follow(page, "紙を受け取った")
+        page = await member.follow(page, "紙のお知らせで登録する")
         page = await member.submit(page, {"login_id": letter.printed_id, "password": letter.printed_password})
         typed = {"login_id": account.login_id, "password": PASSWORD, "password_again": PASSWORD}
         assert (await member.submit(page, typed)).url.endswith("/done")
