@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mailbot import app
 from mailbot.cli import common
@@ -36,19 +34,6 @@ def register(command: typer.Typer) -> None:
     for function in (reprint, revoke):
         group.command()(function)
     command.add_typer(group, name="notice")
-
-
-@contextmanager
-def _progress() -> Iterator[notices.Progress]:
-    """A bar on standard error where that is a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=common.err, transient=True, disable=not common.err.is_terminal) as bar:
-        task = bar.add_task("", total=None)
-
-        def show(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total or None)
-
-        yield show
 
 
 def _choice(value: str | None, default: str, allowed: tuple[str, ...], option: str) -> Any:
@@ -157,7 +142,7 @@ def print_(
         async with common.opened() as (ctx, now):
             one = app.society_of(ctx.settings, society)
             looks, form = _looks(one, per, paper)
-            with _progress() as progress:
+            with common.progress() as progress:
                 return await notices.print_notices(
                     ctx, one, out, chosen=chosen, per=looks, form=form, actor=common.actor(), now=now, progress=progress
                 )
@@ -262,7 +247,7 @@ def reprint(
     async def work() -> notices.Made:
         async with common.opened() as (ctx, now):
             one = app.society_of(ctx.settings, society)
-            with _progress() as progress:
+            with common.progress() as progress:
                 return await notices.reprint(
                     ctx, one, out, who, per=looks, form=form, actor=common.actor(), now=now, progress=progress
                 )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mailbot import app
 from mailbot.cli import common
@@ -31,23 +29,10 @@ def register(command: typer.Typer) -> None:
     command.add_typer(group, name="roster")
 
 
-@contextmanager
-def _progress() -> Iterator[roster.Progress]:
-    """A bar on standard error where that is a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=common.err, transient=True, disable=not common.err.is_terminal) as bar:
-        task = bar.add_task("", total=None)
-
-        def show(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total or None)
-
-        yield show
-
-
 def _run(society: str, file: Path, **options: Any) -> roster.Report:
     async def work() -> roster.Report:
         async with common.opened() as (ctx, now):
-            with _progress() as progress:
+            with common.progress() as progress:
                 return await roster.import_file(
                     ctx,
                     app.society_of(ctx.settings, society),
@@ -177,7 +162,7 @@ def undo(
 
     async def work() -> str:
         async with common.opened() as (ctx, now):
-            with _progress() as progress:
+            with common.progress() as progress:
                 done = await roster.undo(
                     ctx,
                     app.society_of(ctx.settings, society),
