@@ -20,7 +20,7 @@ from mailbot.web.captcha import READINGS
 
 PASSWORD = "Sakura-no-hana2026"  # noqa: S105 - an invented member's
 LOGIN_ID = "hanako-demo"
-NEW_PASSWORD = "Momiji-no-yama2026"  # noqa: S105
+NEW_PASSWORD = "Momiji-no-yama2026"  # noqa: S105 - an invented member's
 
 
 class Stumbled(Exception):

@@ -181,7 +181,7 @@ class Post:
         states: dict[str, int] = {}
         try:
             async with asyncio.timeout(20):
-                while (states := await self.states()) != wanted:  # noqa: ASYNC110
+                while (states := await self.states()) != wanted:  # noqa: ASYNC110  another task writes it
                     await asyncio.sleep(0.01)
         except TimeoutError:
             raise AssertionError(f"{states}, not {wanted}") from None
@@ -204,7 +204,7 @@ def mail(
 
 async def wait_for(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110
+        while not condition():  # noqa: ASYNC110  another task
             await asyncio.sleep(0.005)
 
 
@@ -390,7 +390,7 @@ async def test_a_mail_put_off_is_tried_again_with_the_same_message_id(store: Sto
     async with post.running():
         await wait_for(lambda: len(post.relay.begun) == 1)
         async with asyncio.timeout(20):
-            while not await post.words():  # noqa: ASYNC110
+            while not await post.words():  # noqa: ASYNC110  another task
                 await asyncio.sleep(0.01)
         post.relay.rule = lambda _: DELIVERED
         post.clock.ms += 80_000

@@ -70,7 +70,7 @@ def _modes(folder: Path) -> set[int]:
 async def test_nobody_else_may_read_a_database_file(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path / 'mailbot.sqlite3'}")
     await schema.upgrade(store)
-    assert len(list(tmp_path.glob("mailbot.sqlite3*"))) == 3  # noqa: ASYNC240
+    assert len(list(tmp_path.glob("mailbot.sqlite3*"))) == 3  # noqa: ASYNC240  a look at a folder
     assert _modes(tmp_path) == {0o600}
     await store.close()
 

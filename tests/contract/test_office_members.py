@@ -392,7 +392,7 @@ async def test_the_export_has_keys_choices_and_consents(here: World, tmp_path: P
     assert (line["氏名"], line["メールアドレス1"]) == ("髙橋　𠮷子", "hanako@docomo.ne.jp")
     assert line["同意"] == "privacy 2026-04 2026-11-20 15:50:20; terms 2 2026-11-20 15:50:20"
     assert file.stat().st_mode & 0o777 == 0o600
-    assert [one.name for one in tmp_path.glob("*members.csv*")] == ["members.csv"]  # noqa: ASYNC240
+    assert [one.name for one in tmp_path.glob("*members.csv*")] == ["members.csv"]  # noqa: ASYNC240  a look at a folder
 
 
 async def test_an_export_for_software_without_unicode_says_what_is_missing(here: World, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ UNKNOWN = Outcome(OutcomeKind.UNKNOWN, Status(451, "4.4.2", "(lost)"), "relay:25
 
 
 def mail(number: int = 0, society: str = "one", lane: Lane = Lane.LINK, **more: object) -> NewMail:
-    return NewMail(society, "invitation", lane, f"member{number}@docomo.ne.jp", **more)  # type: ignore[arg-type]
+    return NewMail(society, "invitation", lane, f"member{number}@docomo.ne.jp", **more)  # type: ignore[arg-type]  # fields by name
 
 
 async def put(store: Store, mails: Sequence[NewMail], now: int = NOW) -> list[int | None]:
@@ -182,8 +182,8 @@ async def test_what_a_result_makes_of_a_row(
     assert await settle(store, claimed, result, NOW + 3) == [state]
     async with store.read() as tx:
         found, attempts = await outbox.show(tx, claimed.id) or (None, [])
-    assert (found.id, found.state, found.reason) == (mail_id, state, reason)  # type: ignore[union-attr]
-    assert found.settled_at == (NOW + 3 if ended else None)  # type: ignore[union-attr]
+    assert (found.id, found.state, found.reason) == (mail_id, state, reason)  # type: ignore[union-attr]  # there is one
+    assert found.settled_at == (NOW + 3 if ended else None)  # type: ignore[union-attr]  # there is one
     assert len(attempts) == isinstance(result, Outcome)
     assert await claim(store, NOW + 30_000) == [] or isinstance(result, PutBack)
 

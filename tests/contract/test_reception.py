@@ -199,7 +199,7 @@ async def test_one_mail_that_fails_harms_no_other(here: World, monkeypatch: pyte
     async def broken(ctx: Context, tx: object, requests: list[object], now: int) -> object:
         if any("bad" in str(one) for one in requests):
             raise RuntimeError("db password=secret")
-        return await real(ctx, tx, requests, now)  # type: ignore[arg-type]
+        return await real(ctx, tx, requests, now)  # type: ignore[arg-type]  # handed on
 
     monkeypatch.setattr("mailbot.intake.reception.request_links", broken)
     names = ["a", "b", "bad", "c"]

@@ -30,7 +30,7 @@ ID, BORN = "7132-091200001", "20000121"
 
 @asynccontextmanager
 async def browser(at: House, app: object) -> AsyncIterator[httpx2.AsyncClient]:
-    transport = httpx2.ASGITransport(app=app, client=("203.0.113.9", 5000))  # type: ignore[arg-type]
+    transport = httpx2.ASGITransport(app=app, client=("203.0.113.9", 5000))  # type: ignore[arg-type]  # ASGI
     async with httpx2.AsyncClient(transport=transport, base_url=at.url) as client:
         yield client
 

@@ -274,7 +274,7 @@ async def test_results_for_the_portal(at: Stage, tmp_path: Path) -> None:
     assert account.login_id not in plain.read_text("cp932")
     assert plain.read_bytes()[:2] == "個".encode("cp932")
     assert "--since" in await cli(at, "member", "export", STAYS, "--out", "x", "--since", "soon", check=False)
-    assert not list(tmp_path.glob(".*"))  # noqa: ASYNC240
+    assert not list(tmp_path.glob(".*"))  # noqa: ASYNC240  a look at a folder
 
 
 async def test_the_new_password_after_a_reset_is_no_old_one(at: Stage) -> None:

@@ -284,7 +284,7 @@ async def test_a_peer_that_does_not_read_is_dropped() -> None:
     limits: dict[str, Any] = {"command_timeout_seconds": 1, "max_commands": 10_000_000}
     async with listening(Inbox(), **limits) as listener:
         client = await Client.connect(listener.port)
-        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # TCP
         for _ in range(300):
             client.writer.write(b"EHLO a\r\n" * 5000)
         await _until(lambda: listener.sessions == 0)

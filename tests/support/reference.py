@@ -121,7 +121,7 @@ def _metadata(given: tuple[Any, ...]) -> Iterator[Any]:
 def default(field: FieldInfo) -> str:
     if field.is_required():
         return "**needed**"
-    value = field.default_factory() if field.default_factory else field.default  # type: ignore[call-arg]
+    value = field.default_factory() if field.default_factory else field.default  # type: ignore[call-arg]  # pydantic
     return "–" if value is None or value == {} else f"`{toml(value)}`"
 
 

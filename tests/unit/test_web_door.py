@@ -54,7 +54,7 @@ async def browser(
         (tmp_path / "mailbot.toml").touch()
     site = load(tmp_path, {"MAILBOT_SITE_WEB_URL": url, **settings})
     passwords, database = Passwords(CHEAP), NoDatabase(error)
-    ctx = Context(site, RING, passwords, database)  # type: ignore[arg-type]
+    ctx = Context(site, RING, passwords, database)  # type: ignore[arg-type]  # no store
     app = member_app(ctx, [REPOSITORY / "templates"], lambda: NOON)
     transport = httpx2.ASGITransport(app=app, client=("203.0.113.9", 5000))
     async with httpx2.AsyncClient(transport=transport, base_url=url) as client:
