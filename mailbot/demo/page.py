@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from mailbot import resources
 from mailbot.app import Robot
-from mailbot.config import Settings, Society
+from mailbot.config import Settings, Society, Start
 from mailbot.delivery.relay import CaptureRelay
 from mailbot.demo import mailbox, people, tour
 from mailbot.intake.screening import Reason
@@ -78,6 +78,7 @@ def demo_app(robot: Robot, settings: Settings, relay: CaptureRelay) -> Starlette
                 ops=f"http://{settings.site.ops.listen}/",
                 qr=segno.make(content, error="m", micro=False).svg_data_uri(border=2, scale=4),
                 qr_text=content,
+                entry=bool(society.journeys_for(Start.WEB_FORM)),
                 paper=any("temporary-login" in journey.steps for journey in society.journeys.values()),
                 household=household or letters[:1],
                 others=[one for one in letters if one not in household],
