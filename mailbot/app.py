@@ -27,10 +27,13 @@ from mailbot.config import ConfigError, Settings, Society, load, split_endpoint
 from mailbot.credentials import KeyRing, Passwords, RingError
 from mailbot.delivery.courier import Courier
 from mailbot.delivery.relay import Relay, open_relay
+from mailbot.dns import Resolver
+from mailbot.intake.authentication import Authenticator, unchecked
 from mailbot.intake.reception import Reception
 from mailbot.intake.smtp import SmtpListener
 from mailbot.letters import Letters
 from mailbot.mail.dkim import Signer, generate_key, load_key
+from mailbot.mail.network import Peers
 from mailbot.registration import consents, steps
 from mailbot.registration.context import Context
 from mailbot.store import Store, open_store, schema
@@ -253,9 +256,16 @@ class Robot:
             now=self.clock.now,
         )
         courier = Courier(ctx, letters, signers, relay, self.clock.now)
-        reception = Reception(ctx, settings.site.smtp.batch)
+        authenticator = Authenticator(settings.site, Resolver(settings.site.dns))
+        reception = Reception(ctx, settings.site.smtp.batch, authenticator)
         listener = SmtpListener(
-            settings.site.smtp, settings.site.site.host, settings.directory, reception.receive, self.clock.now
+            settings.site.smtp,
+            settings.site.site.host,
+            settings.directory,
+            reception.receive,
+            self.clock.now,
+            unchecked=unchecked(settings.site),
+            upstream=Peers(settings.site.authentication.upstream_peers),
         )
         pages = member_app(ctx, template_folders(settings), clock=self.clock.now)
         doors = self._doors or Doors()
@@ -286,6 +296,7 @@ class Robot:
                 task.cancel()
             await asyncio.wait(tasks)
             courier_stop.set()
+        await authenticator.close()
         await relay.close()
         emit("robot.stopped")
 

@@ -112,6 +112,7 @@ def load(folder: Path, environment: Mapping[str, str] | None = None) -> Settings
     if site is not None:
         site = _absolute(site, folder)
         _site_problems(site, folder / "mailbot.toml", problems)
+        _imap_problems(site, directory, folder / "mailbot.toml", problems)
     if problems or site is None:
         raise ConfigError(problems)
     return Settings(folder.resolve(), site, societies, directory)
@@ -252,6 +253,14 @@ def _absolute(site: Site, folder: Path) -> Site:
                     "tls_key": place(site.smtp.tls_key, Path()),
                 }
             ),
+            "imap": {
+                name: mailbox.model_copy(
+                    update={
+                        key: place(getattr(mailbox, key), Path()) for key in ("password_file", "token_file", "ca_file")
+                    }
+                )
+                for name, mailbox in site.imap.items()
+            },
         }
     )
 
@@ -272,3 +281,17 @@ def _site_problems(site: Site, file: Path, problems: list[Problem]) -> None:
     if url.startswith("http://") and not _loopback(split_endpoint(site.web.listen)[0]):
         expected = "the web door leaves loopback, so site.web_url must be https:// (TLS ends at a proxy in front)"
         problems.append(Problem(str(file), "web.listen", repr(site.web.listen), expected))
+    if site.authentication.mode == "off" and not site.authentication.peers and site.relay.url != "capture:":
+        expected = "name in authentication.peers whose mail is not checked: anybody may forge a sender"
+        problems.append(Problem(str(file), "authentication.mode", "'off'", expected))
+
+
+def _imap_problems(site: Site, directory: Directory, file: Path, problems: list[Problem]) -> None:
+    for name, mailbox in site.imap.items():
+        if (mailbox.password_file == Path()) == (mailbox.token_file == Path()):
+            expected = "expected password_file or token_file, and not both"
+            problems.append(Problem(str(file), f"imap.{name}", repr(mailbox.user), expected))
+        for address in mailbox.addresses:
+            if directory.route(*address.rpartition("@")[::2]) is None:
+                expected = "expected an address of a society: registration, help, bounce or robot"
+                problems.append(Problem(str(file), f"imap.{name}.addresses", repr(address), expected))

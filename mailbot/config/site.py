@@ -91,6 +91,8 @@ class SmtpSection(Section):
     """A session ends this long after its start or its last accepted mail, whatever it does."""
     min_bytes_per_second: Annotated[Int, Field(ge=0)] = 200
     """A slower DATA is cut."""
+    lmtp_listen: tuple[str, ...] = ()
+    """Where our own mail server delivers by LMTP: `host:port` each, on loopback or in our own network."""
     trusted_peers: tuple[str, ...] = ()
     """Addresses or networks (CIDR) exempt from the limits above: our own MTA, the load generator of the bench."""
     proxy_peers: tuple[str, ...] = ()
@@ -104,8 +106,91 @@ class SmtpSection(Section):
     batch: PositiveInt = 64
     """Mails committed in one transaction at the most."""
 
-    _listen = field_validator("listen")(lambda cls, v: tuple(_endpoint(x) for x in v))
+    _listen = field_validator("listen", "lmtp_listen")(lambda cls, v: tuple(_endpoint(x) for x in v))
     _peers = field_validator("trusted_peers", "proxy_peers")(lambda cls, v: tuple(_network(x) for x in v))
+
+
+Profile = Literal["rfc8601", "gmail", "m365"]
+"""How a mail server writes down its checks: as the standard wants it, or in its own way."""
+
+
+class AuthenticationSection(Section):
+    """Who wrote a blank mail: SPF, DKIM and DMARC."""
+
+    mode: Literal["enforce", "observe", "off"] = "enforce"
+    """`enforce`: only senders that nothing speaks against are answered; `observe`: results are noted and change
+    nothing; `off`: nobody is checked, which needs `peers`, or a relay of `capture:`."""
+    peers: tuple[str, ...] = ()
+    """With `off`: addresses or networks whose mail is not checked; mail of all others is, as with `enforce`."""
+    upstream_peers: tuple[str, ...] = ()
+    """Addresses or networks of our own mail servers in front: SPF cannot be told from their address, so their word is
+    read where `authserv_id` names them."""
+    authserv_id: str = ""
+    """Name in the Authentication-Results of those servers; empty means that none is believed."""
+    profile: Profile = "rfc8601"
+    """How those servers write it."""
+    threads: PositiveInt = 16
+    """Mails checked at a time."""
+    message_seconds: PositiveInt = 8
+    """Longest time for all look-ups of one mail."""
+    message_lookups: PositiveInt = 40
+    """Most look-ups of one mail."""
+    tries: PositiveInt = 3
+    """A mail whose look-ups fail this often is taken as one whose sender nobody knows."""
+    kept_bytes: PositiveInt = 64 * 1024 * 1024
+    """Memory for signed mails on their way in, all together; beyond it senders are asked to try again."""
+
+    _peers = field_validator("peers", "upstream_peers")(lambda cls, v: tuple(_network(x) for x in v))
+
+
+class DnsSection(Section):
+    servers: tuple[str, ...] = ()
+    """DNS servers, `address` or `address:port`; the machine's own when empty. Best is one on this machine that
+    validates."""
+    query_seconds: PositiveInt = 3
+    """Longest wait for one answer."""
+    cache_seconds: PositiveInt = 3600
+    """Answers are kept this long at most."""
+    negative_cache_seconds: PositiveInt = 300
+    """That something is not there is kept this long at most."""
+
+
+class ImapMailbox(Section):
+    """A mailbox elsewhere whose blank mails the robot takes in."""
+
+    host: str
+    """Name of the IMAP server."""
+    port: PositiveInt = 993
+    """Its TLS port; unencrypted IMAP is not spoken."""
+    user: str
+    """Login name."""
+    password_file: Path = Path()
+    """File (mode 0600) with the password."""
+    token_file: Path = Path()
+    """File (mode 0600) with an OAuth 2 access token (XOAUTH2), read anew at each login; something else keeps it
+    fresh."""
+    ca_file: Path = Path()
+    """Certificates (PEM) to trust instead of the machine's."""
+    folder: str = "INBOX"
+    """The folder that is read; no other is."""
+    addresses: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Addresses of societies whose mail arrives here. The first stands for mails that name none of them."""
+    done_folder: str = ""
+    """Where answered mails are moved; empty leaves them in place, marked."""
+    ignored_folder: str = ""
+    """Where mails without an answer are moved; empty leaves them in place, marked."""
+    catch_up_hours: PositiveInt = 24
+    """Older mails are not answered after an outage; staff find them listed."""
+    poll_seconds: PositiveInt = 60
+    """How often the folder is looked at, whatever the server announces."""
+    idle_minutes: Annotated[Int, Field(ge=1, le=29)] = 9
+    """IDLE is ended and begun again this often (RFC 2177 allows 29 minutes, home routers 5 to 15)."""
+    batch: Annotated[Int, Field(ge=1, le=50)] = 50
+    """Mails fetched at once."""
+    authserv_id: str = ""
+    """Name in the Authentication-Results of the provider; empty means that none is believed."""
+    profile: Profile = "rfc8601"
+    """How the provider writes it."""
 
 
 class WebSection(Section):
@@ -181,6 +266,12 @@ class BudgetSection(Section):
     """Answers to one mail domain in an hour. Raise it for carrier domains: most members share three."""
     network_per_hour: PositiveInt = 2000
     """Answers to mail from one network in an hour."""
+    unproved_per_hour: PositiveInt = 1
+    """Answers in an hour to one address whose domain says nothing about its senders."""
+    unproved_per_day: PositiveInt = 2
+    """The same in a day."""
+    unproved_percent: Annotated[Int, Field(ge=1, le=100)] = 20
+    """Share of a society's cap that all such addresses together may use; beyond it they get no answer."""
     society_per_hour_min: PositiveInt = 300
     """Answers of one society in an hour, at least."""
     society_per_hour_percent: PositiveInt = 10
@@ -220,6 +311,8 @@ class Site(Section):
 
     site: SiteSection = SiteSection()
     smtp: SmtpSection = SmtpSection()
+    authentication: AuthenticationSection = AuthenticationSection()
+    dns: DnsSection = DnsSection()
     web: WebSection = WebSection()
     ops: OpsSection = OpsSection()
     relay: RelaySection = RelaySection()
@@ -228,3 +321,5 @@ class Site(Section):
     budgets: BudgetSection = BudgetSection()
     retention: RetentionSection = RetentionSection()
     log: LogSection = LogSection()
+    imap: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")], ImapMailbox] = Field(default_factory=dict)
+    """Mailboxes elsewhere, `[imap.NAME]` each; NAME stands in the log and in the ledger of what was fetched."""

@@ -52,6 +52,7 @@ def demo_settings(folder: Path, data: Path) -> tuple[Settings, str, list[str]]:
     said = [f"{wanted[name]} is taken: {name} uses {got[name]} instead." for name in got if got[name] != wanted[name]]
     overrides = {
         **WIDE,
+        "AUTHENTICATION_MODE": "off",
         "SITE_DATA": f'"{data}"',
         "SITE_DATABASE": '""',
         "SITE_KEYS": f'"{data / "keys.json"}"',

@@ -12,14 +12,16 @@ import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.config import Settings
-from mailbot.intake.screening import HEARD, Action, OwnAddresses, Reason, Verdict, judge
+from mailbot.intake.screening import HEARD, Action, OwnAddresses, Reason, Tier, Verdict, judge, silence
 from mailbot.mail import status
 from mailbot.mail.address import Address
+from mailbot.mail.authentication import Authentication
 from mailbot.mail.bodytext import Words, words
 from mailbot.mail.envelope import Envelope, Purpose
 from mailbot.mail.inbound import Inbound, facts, inbox_key
@@ -52,6 +54,20 @@ _NOTE = Bulk(any=inbox.insert())
 _SEEN = select(inbox.c.society, inbox.c.inbox_key).where(among(inbox.c.society, inbox.c.inbox_key))
 
 
+TRIES_KEPT = 10_000
+SILENT = frozenset({"address", "unproved", "unproved-all", helpdesk.SCOPE})
+"""Budgets whose excess is taken over and dropped: one address asks too often, or nobody knows who asks."""
+
+
+class Vouching(Protocol):
+    """What is asked of `mailbot.intake.authentication`."""
+
+    @property
+    def binding(self) -> bool: ...
+
+    async def check(self, envelope: Envelope, inbound: Inbound) -> Authentication | None: ...
+
+
 @dataclass(slots=True)
 class _Waiting:
     envelope: Envelope
@@ -59,6 +75,7 @@ class _Waiting:
     society: str
     purpose: Purpose
     verdict: Verdict
+    known: Authentication | None
     key: bytes
     words: Words | None
     """For a help desk."""
@@ -75,8 +92,10 @@ class _Waiting:
 class Reception:
     """Lifetime: one intake role. `receive` may be called from any number of sessions at once."""
 
-    def __init__(self, ctx: Context, batch: int) -> None:
+    def __init__(self, ctx: Context, batch: int, vouching: Vouching) -> None:
         self._ctx = ctx
+        self._vouching = vouching
+        self._undecided: dict[bytes, int] = {}
         self._batch = batch
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(maxsize=4 * batch)
         self._closed = False
@@ -85,7 +104,8 @@ class Reception:
         self._caps: dict[str, tuple[int, Limits]] = {}
         self._own = _own(ctx.settings)
         self._legacy_domains = frozenset(ctx.settings.site.smtp.legacy_domains)
-        budgets = ctx.settings.site.budgets
+        budgets = self._budgets = ctx.settings.site.budgets
+        self._unproved = Limits(hour=budgets.unproved_per_hour, day=budgets.unproved_per_day)
         self._limits = (
             Limits(budgets.address_per_minute, budgets.address_per_hour, budgets.address_per_day),
             Limits(hour=budgets.domain_per_hour),
@@ -96,7 +116,9 @@ class Reception:
         """The answer to the end of DATA. 250 only when everything is committed."""
         inbound = facts(envelope.content, self._legacy_domains)
         society, purpose = self._route(envelope.recipients)
-        verdict = judge(envelope, inbound, purpose, self._own)
+        key = inbox_key(society, purpose, envelope.reverse_path, inbound)
+        known = await self._author(envelope, inbound, purpose, key)
+        verdict = judge(envelope, inbound, purpose, self._own, known if self._vouching.binding else None)
         if verdict.action is Action.REFUSE:
             emit("mail.refused", society=society, reason=verdict.reason, peer=envelope.peer)
             return verdict.status
@@ -107,7 +129,8 @@ class Reception:
             society,
             purpose,
             verdict,
-            inbox_key(society, purpose, envelope.reverse_path, inbound),
+            known,
+            key,
             words(envelope.content) if heard else None,
             asyncio.get_running_loop().create_future(),
         )
@@ -117,6 +140,24 @@ class Reception:
         if self._queue.qsize() >= self._crowd:
             self._gathered.set()
         return await waiting.answer
+
+    async def _author(
+        self, envelope: Envelope, inbound: Inbound, purpose: Purpose, key: bytes
+    ) -> Authentication | None:
+        """What is known about the author of a mail that may be answered. Look-ups that failed count against the mail
+        itself: after `authentication.tries` its sender is somebody nobody knows."""
+        if silence(envelope, inbound, purpose, self._own) is not None:
+            return None
+        known = await self._vouching.check(envelope, inbound)
+        if known is None or not known.undecided:
+            return known
+        tries = self._undecided.pop(key, 0) + 1
+        if tries >= self._ctx.settings.site.authentication.tries:
+            return known.settled()
+        self._undecided[key] = tries
+        if len(self._undecided) > TRIES_KEPT:
+            del self._undecided[next(iter(self._undecided))]
+        return known
 
     def _route(self, recipients: Sequence[Address]) -> tuple[str, Purpose]:
         routes = [self._ctx.settings.directory.route(r.local, r.domain) for r in recipients]
@@ -207,7 +248,7 @@ class Reception:
                 over = ledger.allow(hits[id(waiting)])
                 if over is not None:
                     verdict = Verdict(Action.DISCARD, status.OK, Reason.OVER_BUDGET, verdict.address)
-                    if over.scope not in ("address", helpdesk.SCOPE):
+                    if over.scope not in SILENT:
                         # a posting day must drop nobody: the sender's server will try again
                         text = f"{over.scope} {over.subject}".rstrip() + " is over its cap for this hour: mails get 451"
                         await raise_alarm(tx, waiting.society, f"budget-{over.scope}", text, now)
@@ -258,6 +299,14 @@ class Reception:
             network = Hit(society, "network", network_of(waiting.envelope.peer), self._limits[2])
             return [*helpdesk.hits(society, address, self._caps[society][1]), network]
         by_address, by_domain, by_network = self._limits
+        if waiting.verdict.tier is Tier.UNPROVED:
+            # Budgets of their own: whoever forges senders can use up nothing that proved ones need.
+            share = (self._caps[society][1].hour or 0) * self._budgets.unproved_percent // 100
+            return [
+                Hit(society, "address", address.key, by_address),
+                Hit(society, "unproved", address.key, self._unproved),
+                Hit(society, "unproved-all", "", Limits(hour=max(1, share))),
+            ]
         return [
             Hit(society, "address", address.key, by_address),
             Hit(society, "domain", address.domain, by_domain),
@@ -316,6 +365,8 @@ def _row(waiting: _Waiting, verdict: Verdict) -> dict[str, object]:
         "reason": verdict.reason.value,
         "outbox_id": None,
         "tag": _tag(envelope.recipients),
+        "tier": verdict.tier.value if verdict.action is Action.ANSWER else None,
+        "authentication": waiting.known.words if waiting.known else None,
     }
 
 

@@ -11,6 +11,7 @@ from enum import Enum, StrEnum
 
 from mailbot.mail import status
 from mailbot.mail.address import Address, never_answer
+from mailbot.mail.authentication import Authentication, Result
 from mailbot.mail.envelope import Envelope, Purpose
 from mailbot.mail.fields import FromProblem
 from mailbot.mail.inbound import Inbound
@@ -38,6 +39,8 @@ class Reason(StrEnum):
     OWN_ADDRESS = "own-address"
     NEVER_ANSWER_ADDRESS = "never-answer-address"
     SENDER_MISMATCH = "sender-mismatch"
+    AUTHENTICATION_FAILED = "authentication-failed"
+    LOOKUP_FAILED = "lookup-failed"
     SEEN_BEFORE = "seen-before"
     OVER_BUDGET = "over-budget"
     ACKNOWLEDGED_BEFORE = "acknowledged-before"
@@ -63,12 +66,21 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.UNREADABLE_FROM: "Its From field holds no address that could be answered.",
     Reason.OWN_ADDRESS: "It comes from one of our own addresses or domains.",
     Reason.NEVER_ANSWER_ADDRESS: "Its sender is a program, a list or a role, such as mailer-daemon or noreply.",
-    Reason.SENDER_MISMATCH: "MAIL FROM and From differ (forwarded, or sent for another): the author is not sure.",
+    Reason.SENDER_MISMATCH: "MAIL FROM and From differ and nothing vouches for From: forwarded, or sent for another.",
+    Reason.AUTHENTICATION_FAILED: "SPF or DMARC says that the sender's domain did not send it.",
+    Reason.LOOKUP_FAILED: "The DNS could not say whether the sender is real; the sending server tries again.",
     Reason.SEEN_BEFORE: "The same message was delivered before and has had its answer.",
     Reason.OVER_BUDGET: "The budget of the address, its domain, its network or the whole robot is used up.",
     Reason.ACKNOWLEDGED_BEFORE: "A help desk has it, and told its sender so of an earlier mail within a day.",
     Reason.SOCIETY_PAUSED: "Staff have paused this society.",
 }
+
+
+class Tier(StrEnum):
+    """How much is known about the person answered; budgets differ."""
+
+    PROVED = "proved"
+    UNPROVED = "unproved"
 
 
 class Action(Enum):
@@ -87,6 +99,7 @@ class Verdict:
     status: Status
     reason: Reason
     address: Address | None = None
+    tier: Tier = Tier.PROVED
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +136,16 @@ _FROM_REASONS: dict[FromProblem, Reason] = {
     FromProblem.GROUP: Reason.UNREADABLE_FROM,
     FromProblem.UNPARSABLE: Reason.UNREADABLE_FROM,
 }
-HEARD = frozenset({Reason.ACCEPTED, Reason.SENDER_MISMATCH, *_FROM_REASONS.values()})
+HEARD = frozenset(
+    {Reason.ACCEPTED, Reason.SENDER_MISMATCH, Reason.AUTHENTICATION_FAILED, *_FROM_REASONS.values()}
+)
 """What a help desk reads: a person may have written it, even where no answer would be sure to reach that person."""
 
 _LIST_SIGNS = frozenset({"list-*", "precedence: list", "precedence: bulk", "precedence: junk"})
 
 
-def _silence(envelope: Envelope, inbound: Inbound, purpose: Purpose, own: OwnAddresses) -> Reason | None:
-    """Why this message gets no answer, or None."""
+def silence(envelope: Envelope, inbound: Inbound, purpose: Purpose, own: OwnAddresses) -> Reason | None:
+    """Why this message gets no answer whoever wrote it, or None: then it depends on who did."""
     if purpose not in (Purpose.REGISTRATION, Purpose.HELP):
         return Reason.NOT_FOR_ANSWER
     sender, author = envelope.reverse_path, inbound.from_address
@@ -155,19 +170,46 @@ def _silence(envelope: Envelope, inbound: Inbound, purpose: Purpose, own: OwnAdd
         return Reason.OWN_ADDRESS
     if never_answer(sender) or never_answer(author):
         return Reason.NEVER_ANSWER_ADDRESS
-    if sender.key != author.key:
-        return Reason.SENDER_MISMATCH
     return None
 
 
-def judge(envelope: Envelope, inbound: Inbound, purpose: Purpose, own: OwnAddresses) -> Verdict:
+def _proof(envelope: Envelope, inbound: Inbound, known: Authentication | None) -> tuple[Reason, Tier]:
+    """Whether the From address may be answered: the only place that decides it."""
+    sender, author = envelope.reverse_path, inbound.from_address
+    same = sender is not None and author is not None and sender.key == author.key
+    if known is None:
+        return Reason.ACCEPTED if same else Reason.SENDER_MISMATCH, Tier.PROVED
+    if known.dmarc is Result.PASS or (known.dmarc is not Result.FAIL and known.dkim is Result.PASS):
+        return Reason.ACCEPTED, Tier.PROVED
+    if known.undecided:
+        return Reason.LOOKUP_FAILED, Tier.UNPROVED
+    # A domain's p=none asks others to deliver its failures; nobody asks for an automatic answer to them.
+    if known.dmarc is Result.FAIL or known.spf in (Result.FAIL, Result.SOFTFAIL):
+        return Reason.AUTHENTICATION_FAILED, Tier.UNPROVED
+    if not same:
+        return Reason.SENDER_MISMATCH, Tier.UNPROVED
+    return Reason.ACCEPTED, Tier.PROVED if known.spf is Result.PASS else Tier.UNPROVED
+
+
+_REFUSED = {Reason.AUTHENTICATION_FAILED: status.REFUSED_SENDER, Reason.LOOKUP_FAILED: status.LOOKUP_FAILED}
+
+
+def judge(
+    envelope: Envelope, inbound: Inbound, purpose: Purpose, own: OwnAddresses, known: Authentication | None
+) -> Verdict:
     """The verdict on one message for the address of ours with `purpose`; at most one address is ever answered.
 
-    The answer goes to From, never to Reply-To, Sender or anything in the text (RFC 3834 section 4), and only where MAIL
-    FROM names the same mailbox. There is no limit of one answer a week: that is for personal responders, and a member
-    who asks again must be heard again.
+    The answer goes to From, never to Reply-To, Sender or anything in the text (RFC 3834 section 4), and only where
+    `known` vouches for it or nothing speaks against it; None where senders are not checked: then MAIL FROM must name
+    the same mailbox. There is no limit of one answer a week: that is for personal responders, and a member who asks
+    again must be heard again.
     """
-    reason = _silence(envelope, inbound, purpose, own)
-    if reason is None:
-        return Verdict(Action.ANSWER, status.OK, Reason.ACCEPTED, inbound.from_address)
-    return Verdict(Action.DISCARD, status.OK, reason)
+    reason = silence(envelope, inbound, purpose, own)
+    if reason is not None:
+        return Verdict(Action.DISCARD, status.OK, reason)
+    reason, tier = _proof(envelope, inbound, known)
+    if reason is Reason.ACCEPTED:
+        return Verdict(Action.ANSWER, status.OK, reason, inbound.from_address, tier)
+    if reason is Reason.LOOKUP_FAILED or (reason in _REFUSED and envelope.direct and purpose is Purpose.REGISTRATION):
+        return Verdict(Action.REFUSE, _REFUSED[reason], reason, tier=tier)
+    return Verdict(Action.DISCARD, status.OK, reason, tier=tier)

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -36,6 +36,7 @@ class SmtpListener:
 
     `receive` returns the answer to the end of DATA, 250 only once everything is committed; it is never cancelled by a
     client that hangs up, and whatever it raises is answered 451. `clock` gives milliseconds since the epoch.
+    `unchecked` and `upstream` hold peers: those whose senders nobody checks, and mail servers of ours.
     """
 
     def __init__(
@@ -45,6 +46,8 @@ class SmtpListener:
         directory: Directory,
         receive: Callable[[Envelope], Awaitable[Status]],
         clock: Callable[[], int],
+        unchecked: Container[str] = (),
+        upstream: Container[str] = (),
     ) -> None:
         self._receive = receive
         self._house = House(
@@ -57,6 +60,8 @@ class SmtpListener:
             tls=None,
             legacy_domains=frozenset(smtp.legacy_domains),
             postmaster=_postmaster(directory),
+            unchecked=unchecked,
+            upstream=upstream,
         )
         self._servers: list[asyncio.Server] = []
         self._sessions: set[Session] = set()

@@ -4,11 +4,14 @@ Strict on line ends: a message that another server could cut elsewhere ("SMTP sm
 5321 section 2.3.8 allows CR and LF only as a pair, section 4.1.1.4 ends the message only with CRLF . CRLF.
 """
 
+import re
+
 HEADER_LIMIT = (
     64 * 1024
 )  # octets; a longer header block is cut one octet past it, so that its reader sees it is too long
 BODY_LIMIT = 64 * 1024  # octets; what a person wrote comes first, what is attached behind it
 _END = b"\r\n.\r\n"
+_SIGNED = re.compile(rb"\r\ndkim-signature[ \t]*:", re.IGNORECASE).search
 
 
 class BareLineEndError(ValueError):
@@ -18,14 +21,16 @@ class BareLineEndError(ValueError):
 class MessageReader:
     """Feed it until it returns what follows the message; then read `content` and `size`.
 
-    Memory: the header block, `body_limit` octets of the body and one chunk, however long the message or its lines are.
+    Memory: the header block, `body_limit` octets of the body (`signed_limit` where it carries a DKIM signature) and one
+    chunk, however long the message or its lines are.
     """
 
-    __slots__ = ("_body_limit", "_end", "_head", "_keeping", "_window", "size")
+    __slots__ = ("_body_limit", "_end", "_head", "_keeping", "_signed_limit", "_window", "size")
 
-    def __init__(self, body_limit: int = 0) -> None:
+    def __init__(self, body_limit: int = 0, signed_limit: int = 0) -> None:
         self.size = -2  # octets as sent; the CRLF of the DATA command below is not the message's
         self._body_limit = body_limit
+        self._signed_limit = signed_limit
         self._head = bytearray()
         self._end = 0  # of what is kept, once the header block is whole
         self._keeping = True
@@ -57,13 +62,19 @@ class MessageReader:
         start = max(len(self._head) - 3, 0)
         self._head += part
         if not self._end and (blank := self._head.find(b"\r\n\r\n", start)) >= 0:
-            self._end = blank + 4 + self._body_limit
+            signed = self._signed_limit and _SIGNED(self._head, 0, blank + 2)
+            self._end = blank + 4 + max(self._body_limit, self._signed_limit if signed else 0)
         if self._end:
             self._keeping = len(self._head) < self._end
             del self._head[self._end :]
         elif len(self._head) > HEADER_LIMIT + 2:
             del self._head[HEADER_LIMIT + 3 :]
             self._keeping = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether `content` is the entire message."""
+        return self._keeping
 
     @property
     def content(self) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass
 
 from mailbot.config import Directory
@@ -38,6 +38,10 @@ class House:
     legacy_domains: frozenset[str]
     postmaster: Address | None
     """Who gets mail for `<Postmaster>` without a domain."""
+    unchecked: Container[str] = ()
+    """Peers whose senders nobody checks."""
+    upstream: Container[str] = ()
+    """Our own mail servers."""
 
 
 def _size_parameter(value: bytes, limit: int) -> Status | None:
@@ -129,9 +133,10 @@ class Dialogue:
 
     @property
     def body_limit(self) -> int:
-        """How much of the body is kept: a person reads what comes in for a help desk, nobody anything else."""
+        """How much of the body is kept: a person reads what comes in for a help desk, and a delivery report tells
+        in its body what happened."""
         routes = (self._house.directory.route(one.local, one.domain) for one in self.recipients)
-        return BODY_LIMIT if any(route and route.purpose is Purpose.HELP for route in routes) else 0
+        return BODY_LIMIT if any(route and route.purpose in (Purpose.HELP, Purpose.BOUNCE) for route in routes) else 0
 
     def data(self, argument: bytes) -> Answer:
         """START_DATA if a message may come."""

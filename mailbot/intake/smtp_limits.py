@@ -1,28 +1,10 @@
 """Who may connect: in all and from one network, and who is exempt."""
 
 from collections import Counter
-from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from mailbot.config.site import SmtpSection
-from mailbot.mail.network import network_of, parse_peer
+from mailbot.mail.network import Peers, network_of
 from mailbot.mail.status import BUSY, TOO_MANY_FROM_NETWORK, Status
-
-
-class Peers:
-    """Addresses and networks (CIDR) of the configuration."""
-
-    def __init__(self, entries: Iterable[str]) -> None:
-        self._networks: tuple[IPv4Network | IPv6Network, ...] = tuple(ip_network(e, strict=False) for e in entries)
-
-    def __contains__(self, peer: str) -> bool:
-        if not self._networks:
-            return False
-        try:
-            address = parse_peer(peer)
-        except ValueError:
-            return False
-        return any(address in network for network in self._networks)
 
 
 class Admission:

@@ -273,8 +273,13 @@ class Session(SMTP):
             self._greeted = self._greeted or bool(self._talk.helo)
         return status
 
+    @property
+    def _signed_limit(self) -> int:
+        """How much of a signed message is kept: all of it, where somebody looks at the signature."""
+        return 0 if self.peer in self._house.unchecked else self._house.smtp.max_message_bytes
+
     async def _data(self) -> Status:
-        message = self._message = MessageReader(self._talk.body_limit)
+        message = self._message = MessageReader(self._talk.body_limit, self._signed_limit)
         self._phase, self._heard = Phase.DATA, self.loop.time()
         self._data_since = self._heard
         self._out.append(wire(reply.START_DATA))
@@ -316,6 +321,8 @@ class Session(SMTP):
                 helo=self._talk.helo,
                 origin="smtp",
                 size=message.size,
+                direct=self.peer not in self._house.upstream,
+                whole=message.whole,
             )
         )
 

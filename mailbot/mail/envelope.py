@@ -21,8 +21,11 @@ class Purpose(StrEnum):
 class Envelope:
     """One message as handed over (RFC 5321 section 2.3.1).
 
-    `reverse_path`: None is the null sender. `content`: the header block; for HELP with the first 64 KiB of the body.
-    `received_at`: milliseconds since the epoch. `peer`: IP address. `origin`: "smtp" or "imap". `size`: octets as sent.
+    `reverse_path`: None is the null sender. `content`: the header block; for HELP and BOUNCE with the first 64 KiB of
+    the body at least; all of the message where `whole`. `received_at`: milliseconds since the epoch. `peer`: IP
+    address, or the name of the mailbox it was fetched from. `origin`: "smtp", "lmtp" or "imap". `size`: octets as
+    sent. `direct`: the peer is the sender's own server and can still be refused; else the mail came through a server
+    of ours or a mailbox.
     """
 
     reverse_path: Address | None
@@ -33,3 +36,5 @@ class Envelope:
     helo: str
     origin: str
     size: int
+    direct: bool = True
+    whole: bool = False

@@ -1,7 +1,8 @@
-"""What counts as one sender: the /24 or /48 around an IP address."""
+"""IP addresses of those who connect: what counts as one sender, and lists of known ones."""
 
+from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 
 def parse_peer(peer: str) -> IPv4Address | IPv6Address:
@@ -19,3 +20,29 @@ def network_of(peer: str) -> str:
     except ValueError:
         return peer[:45]
     return str(ip_network((address, 24 if address.version == 4 else 48), strict=False))
+
+
+class Peers:
+    """Addresses and networks (CIDR) of the configuration."""
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        self._networks: tuple[IPv4Network | IPv6Network, ...] = tuple(ip_network(e, strict=False) for e in entries)
+
+    def __contains__(self, peer: object) -> bool:
+        if not self._networks:
+            return False
+        try:
+            address = parse_peer(str(peer))
+        except ValueError:
+            return False
+        return any(address in network for network in self._networks)
+
+
+class Everybody(Peers):
+    """Every peer."""
+
+    def __init__(self) -> None:
+        super().__init__(())
+
+    def __contains__(self, peer: object) -> bool:
+        return True

@@ -156,10 +156,11 @@ address = Table(
     Column("address_key", String(320), nullable=False, comment="canonical form"),
     Column("pin", Boolean, nullable=False, server_default=text("false"), comment="PIN mails go here"),
     _time("proved_at", nullable=False),
+    _time("unreachable_at"),
     PrimaryKeyConstraint("society", "member_id", "slot"),
     ForeignKeyConstraint(["society", "member_id"], ["member.society", "member.id"], ondelete="CASCADE"),
     Index("ix_address_key", "society", "address_key"),
-    comment="Addresses a member proved to own.",
+    comment="Addresses a member proved to own; one that ceased to exist (unreachable_at) proves nothing any more.",
 )
 
 link = Table(
@@ -178,6 +179,7 @@ link = Table(
     Column("format", String(16), comment="reissue: format of the temporary password"),
     Column("asks", String(10), comment="reissue: birth-date where the mailbox alone is not enough"),
     Column("failures", Integer, nullable=False, server_default="0"),
+    Column("code_failures", Integer, nullable=False, server_default="0", comment="wrong tries at its short code"),
     _time("created_at", nullable=False),
     _time("expires_at", nullable=False),
     _time("spent_at"),
@@ -326,7 +328,7 @@ inbox = Table(
     metadata,
     _society(),
     Column("inbox_key", LargeBinary, nullable=False, comment="tells a repeated delivery"),
-    Column("source", String(8), nullable=False, comment="smtp | imap"),
+    Column("source", String(8), nullable=False, comment="smtp | lmtp | imap"),
     Column("purpose", String(14), nullable=False),
     _time("received_at", nullable=False),
     Column("address", String(320), comment="reverse-path"),
@@ -338,6 +340,8 @@ inbox = Table(
     Column("reason", String(32), nullable=False),
     Column("outbox_id", BigInteger),
     Column("tag", String(16), comment="what stood behind + in our address, where a printed notice may have put it"),
+    Column("tier", String(8), comment="proved | unproved: of mails that were answered"),
+    Column("authentication", String(200), comment="what SPF, DKIM and DMARC said"),
     PrimaryKeyConstraint("society", "inbox_key"),
     Index("ix_inbox_address", "society", "address_key"),
     Index("ix_inbox_tag", "society", "tag"),
@@ -380,6 +384,54 @@ outbox = Table(
     Index("ix_outbox_settled", "settled_at"),
 )
 
+suppression = Table(
+    "suppression",
+    metadata,
+    _society(),
+    Column("address_key", String(320), nullable=False),
+    Column("address", String(320), nullable=False),
+    Column("cause", String(16), nullable=False, comment="mail.causes.Cause"),
+    Column("source", String(8), nullable=False, comment="relay | report | feedback | staff"),
+    Column("outbox_id", BigInteger, comment="the mail that told"),
+    Column("words", Text, nullable=False, comment="status and the other server's words, escaped"),
+    Column("count", Integer, nullable=False),
+    _time("first_at", nullable=False),
+    _time("last_at", nullable=False),
+    PrimaryKeyConstraint("society", "address_key"),
+    Index("ix_suppression_last", "last_at"),
+    comment="Addresses that mail did not reach, and why; the cause says which letters they still get.",
+)
+
+imap_folder = Table(
+    "imap_folder",
+    metadata,
+    Column("mailbox", String(31), primary_key=True),
+    Column("place", String(320), nullable=False, comment="host, user and folder: another place begins anew"),
+    Column("uidvalidity", BigInteger, nullable=False),
+    Column("first_uid", BigInteger, nullable=False, comment="older mails were there before the robot"),
+    _time("since", nullable=False),
+    _time("seen_at"),
+    comment="Mailboxes that are watched: what was there before is history.",
+)
+
+imap_message = Table(
+    "imap_message",
+    metadata,
+    Column("mailbox", String(31), nullable=False),
+    Column("uidvalidity", BigInteger, nullable=False),
+    Column("uid", BigInteger, nullable=False),
+    Column("state", String(8), nullable=False, comment="waiting | taken | filed | ignored | gone"),
+    Column("reason", String(32)),
+    Column("society", String(31)),
+    Column("inbox_key", LargeBinary),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    _time("at", nullable=False),
+    PrimaryKeyConstraint("mailbox", "uidvalidity", "uid"),
+    Index("ix_imap_message_state", "mailbox", "state"),
+    Index("ix_imap_message_at", "at"),
+    comment="The ledger of fetched mails: one row a UID.",
+)
+
 attempt = Table(
     "attempt",
     metadata,
@@ -397,7 +449,7 @@ budget = Table(
     "budget",
     metadata,
     Column("society", String(31), nullable=False),
-    Column("scope", String(16), nullable=False, comment="address | domain | network | society | web | login | captcha"),
+    Column("scope", String(16), nullable=False, comment="address | domain | network | society | unproved …"),
     Column("subject", String(320), nullable=False),
     _time("minute_at", nullable=False),
     Column("minute_count", Integer, nullable=False),

@@ -19,7 +19,7 @@ from mailbot.registration import invite, stops
 from mailbot.registration.context import Context
 from mailbot.store.alarms import alarms
 from mailbot.store.tables import inbox, link, outbox
-from tests.support.factory import HOUR, MINUTE, NOW, World, settings
+from tests.support.factory import HOUR, MINUTE, NOW, UNCHECKED, World, settings
 
 REGISTRATION = "touroku@yokokou.example"
 
@@ -50,7 +50,7 @@ def mail(
 
 @asynccontextmanager
 async def receiving(ctx: Context, batch: int = 64) -> AsyncIterator[Callable[[Envelope], Awaitable[Status]]]:
-    made = Reception(ctx, batch)
+    made = Reception(ctx, batch, UNCHECKED)
     running = asyncio.create_task(made.run())
     try:
         yield made.receive
@@ -247,7 +247,7 @@ async def test_what_still_waits_when_the_robot_stops_is_put_off(here: World, mon
         await asyncio.Event().wait()
 
     monkeypatch.setattr("mailbot.intake.reception.request_links", stuck)
-    made = Reception(here.ctx, 1)
+    made = Reception(here.ctx, 1, UNCHECKED)
     running = asyncio.create_task(made.run())
     # more than the queue holds: some wait for room
     waiting = [asyncio.create_task(made.receive(mail(message_id=f"<{n}@phone.example>"))) for n in range(20)]

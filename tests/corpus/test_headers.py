@@ -37,7 +37,7 @@ def test_verdict(name: str) -> None:
     inbound = facts(content)
     envelope = Envelope(sender, (ROBOT,), content, 0, "198.51.100.7", "mx.example", "smtp", len(content))
 
-    verdict = judge(envelope, inbound, Purpose.REGISTRATION, OWN)
+    verdict = judge(envelope, inbound, Purpose.REGISTRATION, OWN, None)
 
     assert verdict.reason == expected["reason"], inbound
     assert verdict.status.code == 250  # never a bounce, never a hint

@@ -7,7 +7,7 @@ from mailbot.mail import status
 from mailbot.mail.status import Status
 from tests.support.documents import REPOSITORY, table
 
-ENDS = {action.value for action in Action} | {"later", "none", "discard or later"}
+ENDS = {action.value for action in Action} | {"later", "none", "discard or later", "refuse or discard"}
 
 
 def test_every_reason_is_explained() -> None:

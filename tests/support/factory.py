@@ -19,6 +19,8 @@ from mailbot.credentials import Format, KeyRing, Passwords
 from mailbot.delivery.mails import ClaimedMail
 from mailbot.delivery.policy import Lane
 from mailbot.mail.address import parse_typed
+from mailbot.mail.envelope import Envelope
+from mailbot.mail.inbound import Inbound
 from mailbot.registration import journeys, login, people
 from mailbot.registration.context import Context
 from mailbot.registration.invite import LinkRequest, request_links
@@ -43,6 +45,18 @@ def settings(folder: Path, environment: Mapping[str, str] | None = None, societi
         (config / "mailbot.toml").write_text("")
     given = {"SITE_DATA": f'"{folder}"', **(environment or {})}
     return load(config, {f"MAILBOT_{name}": value for name, value in given.items()})
+
+
+class Unchecked:
+    """A robot that checks no sender."""
+
+    binding = True
+
+    async def check(self, envelope: Envelope, inbound: Inbound) -> None:
+        return None
+
+
+UNCHECKED = Unchecked()
 
 
 @dataclass(frozen=True)

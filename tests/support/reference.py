@@ -47,10 +47,11 @@ def meanings(model: type[BaseModel]) -> dict[str, str]:
 
 
 def sections() -> Iterator[tuple[str, type[BaseModel]]]:
-    """The tables of mailbot.toml."""
+    """The tables of mailbot.toml; `<name>` marks those there may be several of."""
     for name, field in Site.model_fields.items():
-        assert isinstance(field.annotation, type)
-        yield name, field.annotation
+        model = inner(field.annotation)
+        assert model is not None
+        yield (name if model is field.annotation else f"{name}.<name>"), model
 
 
 def toml(value: Any) -> str:
@@ -77,11 +78,14 @@ def site_toml() -> str:
         "# A variable such as MAILBOT_SMTP_LISTEN='[\"0.0.0.0:25\"]' overrides a key: docs/configuration.md.",
     ]
     for name, model in sections():
-        lines += ["", f"[{name}]"]
+        # a table that may be there several times is none by default: its lines are words
+        several = "<" in name
+        lines += ["", f"# [{name.replace('<name>', 'NAME')}]" if several else f"[{name}]"]
         words = meanings(model)
         for key, field in model.model_fields.items():
             lines += textwrap.wrap(words[key], 116, initial_indent="# ", subsequent_indent="# ")
-            lines.append(f"#{key} = {toml(field.default)}")
+            value = "…" if field.is_required() else toml(field.default)
+            lines.append(f"# {key} = {value}" if several else f"#{key} = {value}")
     return "\n".join(lines) + "\n"
 
 
@@ -159,8 +163,8 @@ def site_rows() -> Iterator[tuple[str, str, str, str, str]]:
         words = meanings(model)
         for key, field in model.model_fields.items():
             what = form(field.annotation, tuple(field.metadata))
-            variable = f"MAILBOT_{name}_{key}".upper()
-            yield f"`{name}.{key}`", what, f"`{toml(field.default)}`", words[key], f"`{variable}`"
+            variable = f"`MAILBOT_{name}_{key}`".upper() if "<" not in name else "–"
+            yield f"`{name}.{key}`", what, default(field), words[key], variable
 
 
 def commands(command: Any = None, path: tuple[str, ...] = ("mailbot",)) -> Iterator[tuple[str, Any]]:

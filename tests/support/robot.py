@@ -74,6 +74,8 @@ class Robot:
             "OPS_LISTEN": f'"127.0.0.1:{self.ops_port}"',
             "RELAY_URL": f'"smtp://127.0.0.1:{self.relay_port}"',
             "WEB_PASSWORD_HASH_MEMORY_KIB": "1024",
+            "AUTHENTICATION_MODE": '"off"',
+            "AUTHENTICATION_PEERS": '["127.0.0.0/8"]',
             **self.overrides,
         }
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MAILBOT_")}

@@ -17,18 +17,19 @@ BLANK = Inbound(TARO, None)
 
 
 def test_a_person_is_answered() -> None:
-    verdict = judge(ENVELOPE, BLANK, Purpose.REGISTRATION, OWN)
+    verdict = judge(ENVELOPE, BLANK, Purpose.REGISTRATION, OWN, None)
     assert (verdict.action, verdict.reason, verdict.address) == (Action.ANSWER, Reason.ACCEPTED, TARO)
     assert str(verdict.status).startswith("250 2.0.0 ")
 
 
 def test_a_person_is_answered_every_time() -> None:
-    assert judge(ENVELOPE, BLANK, Purpose.REGISTRATION, OWN) == judge(ENVELOPE, BLANK, Purpose.REGISTRATION, OWN)
+    first = judge(ENVELOPE, BLANK, Purpose.REGISTRATION, OWN, None)
+    assert judge(ENVELOPE, BLANK, Purpose.REGISTRATION, OWN, None) == first
 
 
 @pytest.mark.parametrize("purpose", sorted(set(Purpose) - {Purpose.REGISTRATION, Purpose.HELP}))
 def test_other_addresses_never_answer(purpose: Purpose) -> None:
-    verdict = judge(ENVELOPE, BLANK, purpose, OWN)
+    verdict = judge(ENVELOPE, BLANK, purpose, OWN, None)
     assert (verdict.action, verdict.reason, verdict.address) == (Action.DISCARD, Reason.NOT_FOR_ANSWER, None)
     assert verdict.status.code == 250
 
@@ -70,7 +71,7 @@ def sender(text: str) -> tuple[Envelope, Inbound]:
 )
 @pytest.mark.parametrize("purpose", [Purpose.REGISTRATION, Purpose.HELP])
 def test_reason(envelope: Envelope, inbound: Inbound, purpose: Purpose, reason: str) -> None:
-    verdict = judge(envelope, inbound, purpose, OWN)
+    verdict = judge(envelope, inbound, purpose, OWN, None)
     assert verdict.reason == reason
     assert verdict.action is (Action.ANSWER if reason == "accepted" else Action.DISCARD)
     assert (verdict.address is None) is (reason != "accepted")
@@ -78,7 +79,7 @@ def test_reason(envelope: Envelope, inbound: Inbound, purpose: Purpose, reason: 
 
 def test_one_message_to_several_of_our_addresses_has_one_answer() -> None:
     envelope = replace(ENVELOPE, recipients=(ROBOT, parse_mailbox("saihakko@kenpo.example")))
-    assert judge(envelope, BLANK, Purpose.REGISTRATION, OWN).address == TARO
+    assert judge(envelope, BLANK, Purpose.REGISTRATION, OWN, None).address == TARO
 
 
 def test_every_reason_is_explained() -> None:

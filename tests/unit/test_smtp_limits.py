@@ -3,8 +3,8 @@
 import pytest
 
 from mailbot.config.site import SmtpSection
-from mailbot.intake.smtp_limits import Admission, Peers
-from mailbot.mail.network import network_of
+from mailbot.intake.smtp_limits import Admission
+from mailbot.mail.network import Peers, network_of
 from mailbot.mail.status import BUSY, TOO_MANY_FROM_NETWORK
 
 

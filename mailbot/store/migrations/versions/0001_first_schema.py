@@ -41,10 +41,7 @@ def upgrade() -> None:
         "budget",
         sa.Column("society", sa.String(length=31), nullable=False),
         sa.Column(
-            "scope",
-            sa.String(length=16),
-            nullable=False,
-            comment="address | domain | network | society | web | login | captcha",
+            "scope", sa.String(length=16), nullable=False, comment="address | domain | network | society | unproved …"
         ),
         sa.Column("subject", sa.String(length=320), nullable=False),
         sa.Column("minute_at", sa.BigInteger(), nullable=False),
@@ -91,10 +88,41 @@ def upgrade() -> None:
         batch_op.create_index("ix_help_request_state", ["society", "state", "received_at"], unique=False)
 
     op.create_table(
+        "imap_folder",
+        sa.Column("mailbox", sa.String(length=31), nullable=False),
+        sa.Column(
+            "place", sa.String(length=320), nullable=False, comment="host, user and folder: another place begins anew"
+        ),
+        sa.Column("uidvalidity", sa.BigInteger(), nullable=False),
+        sa.Column("first_uid", sa.BigInteger(), nullable=False, comment="older mails were there before the robot"),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("seen_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("mailbox", name=op.f("pk_imap_folder")),
+        comment="Mailboxes that are watched: what was there before is history.",
+    )
+    op.create_table(
+        "imap_message",
+        sa.Column("mailbox", sa.String(length=31), nullable=False),
+        sa.Column("uidvalidity", sa.BigInteger(), nullable=False),
+        sa.Column("uid", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.String(length=8), nullable=False, comment="waiting | taken | filed | ignored | gone"),
+        sa.Column("reason", sa.String(length=32), nullable=True),
+        sa.Column("society", sa.String(length=31), nullable=True),
+        sa.Column("inbox_key", sa.LargeBinary(), nullable=True),
+        sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("mailbox", "uidvalidity", "uid", name=op.f("pk_imap_message")),
+        comment="The ledger of fetched mails: one row a UID.",
+    )
+    with op.batch_alter_table("imap_message", schema=None) as batch_op:
+        batch_op.create_index("ix_imap_message_at", ["at"], unique=False)
+        batch_op.create_index("ix_imap_message_state", ["mailbox", "state"], unique=False)
+
+    op.create_table(
         "inbox",
         sa.Column("society", sa.String(length=31), nullable=False),
         sa.Column("inbox_key", sa.LargeBinary(), nullable=False, comment="tells a repeated delivery"),
-        sa.Column("source", sa.String(length=8), nullable=False, comment="smtp | imap"),
+        sa.Column("source", sa.String(length=8), nullable=False, comment="smtp | lmtp | imap"),
         sa.Column("purpose", sa.String(length=14), nullable=False),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
         sa.Column("address", sa.String(length=320), nullable=True, comment="reverse-path"),
@@ -111,6 +139,8 @@ def upgrade() -> None:
             nullable=True,
             comment="what stood behind + in our address, where a printed notice may have put it",
         ),
+        sa.Column("tier", sa.String(length=8), nullable=True, comment="proved | unproved: of mails that were answered"),
+        sa.Column("authentication", sa.String(length=200), nullable=True, comment="what SPF, DKIM and DMARC said"),
         sa.PrimaryKeyConstraint("society", "inbox_key", name=op.f("pk_inbox")),
         comment="Facts of every mail that was answered 2xx.",
     )
@@ -188,6 +218,9 @@ def upgrade() -> None:
             comment="reissue: birth-date where the mailbox alone is not enough",
         ),
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
+        sa.Column(
+            "code_failures", sa.Integer(), server_default="0", nullable=False, comment="wrong tries at its short code"
+        ),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.Column("spent_at", sa.BigInteger(), nullable=True),
@@ -409,6 +442,24 @@ def upgrade() -> None:
         comment="Emergency stops: of answers and forms, or of outgoing mails alone. Row '': every society.",
     )
     op.create_table(
+        "suppression",
+        sa.Column("society", sa.String(length=31), nullable=False),
+        sa.Column("address_key", sa.String(length=320), nullable=False),
+        sa.Column("address", sa.String(length=320), nullable=False),
+        sa.Column("cause", sa.String(length=16), nullable=False, comment="mail.causes.Cause"),
+        sa.Column("source", sa.String(length=8), nullable=False, comment="relay | report | feedback | staff"),
+        sa.Column("outbox_id", sa.BigInteger(), nullable=True, comment="the mail that told"),
+        sa.Column("words", sa.Text(), nullable=False, comment="status and the other server's words, escaped"),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("first_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("society", "address_key", name=op.f("pk_suppression")),
+        comment="Addresses that mail did not reach, and why; the cause says which letters they still get.",
+    )
+    with op.batch_alter_table("suppression", schema=None) as batch_op:
+        batch_op.create_index("ix_suppression_last", ["last_at"], unique=False)
+
+    op.create_table(
         "address",
         sa.Column("society", sa.String(length=31), nullable=False),
         sa.Column("member_id", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -417,6 +468,7 @@ def upgrade() -> None:
         sa.Column("address_key", sa.String(length=320), nullable=False, comment="canonical form"),
         sa.Column("pin", sa.Boolean(), server_default=sa.text("(false)"), nullable=False, comment="PIN mails go here"),
         sa.Column("proved_at", sa.BigInteger(), nullable=False),
+        sa.Column("unreachable_at", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(
             ["society", "member_id"],
             ["member.society", "member.id"],
@@ -424,7 +476,7 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("society", "member_id", "slot", name=op.f("pk_address")),
-        comment="Addresses a member proved to own.",
+        comment="Addresses a member proved to own; one that ceased to exist (unreachable_at) proves nothing any more.",
     )
     with op.batch_alter_table("address", schema=None) as batch_op:
         batch_op.create_index("ix_address_key", ["society", "address_key"], unique=False)
@@ -615,6 +667,10 @@ def downgrade() -> None:
         batch_op.drop_index("ix_address_key")
 
     op.drop_table("address")
+    with op.batch_alter_table("suppression", schema=None) as batch_op:
+        batch_op.drop_index("ix_suppression_last")
+
+    op.drop_table("suppression")
     op.drop_table("society_state")
     with op.batch_alter_table("roster_stage", schema=None) as batch_op:
         batch_op.drop_index("ix_roster_stage_person")
@@ -681,6 +737,12 @@ def downgrade() -> None:
         batch_op.drop_index("ix_inbox_address")
 
     op.drop_table("inbox")
+    with op.batch_alter_table("imap_message", schema=None) as batch_op:
+        batch_op.drop_index("ix_imap_message_state")
+        batch_op.drop_index("ix_imap_message_at")
+
+    op.drop_table("imap_message")
+    op.drop_table("imap_folder")
     with op.batch_alter_table("help_request", schema=None) as batch_op:
         batch_op.drop_index("ix_help_request_state")
         batch_op.drop_index("ix_help_request_done")
