@@ -1,4 +1,4 @@
-"""Why a mail did not reach its mailbox, in our terms: the same few causes whether a relay, a report or a person says it."""
+"""Why a mail did not reach its mailbox: the same few causes, whether a relay, a report or a person says it."""
 
 from enum import StrEnum
 
