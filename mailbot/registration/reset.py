@@ -87,14 +87,14 @@ async def _end(tx: AsyncConnection, society: Society, member_id: int, now: int) 
     """Everything that could still act for the old registration."""
     a, j, k = address_table.c, journey.c, link.c
     await tx.execute(
-        update(link)
-        .where(k.society == society.id, k.member_id == member_id, k.spent_at.is_(None), k.revoked_at.is_(None))
-        .values(revoked_at=now)
-    )
-    await tx.execute(
         update(journey)
         .where(j.society == society.id, j.member_id == member_id, j.expires_at > now)
         .values(expires_at=now)
+    )
+    await tx.execute(
+        update(link)
+        .where(k.society == society.id, k.member_id == member_id, k.spent_at.is_(None), k.revoked_at.is_(None))
+        .values(revoked_at=now)
     )
     await login.end_sessions(tx, society, member_id)
     await pin.end_waiting(tx, society, member_id)
