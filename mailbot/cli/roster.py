@@ -21,6 +21,10 @@ Same = Annotated[list[int] | None, typer.Option("--same", help="The row in this 
 New = Annotated[list[int] | None, typer.Option("--new", help="The row in this line is a new person (a twin).")]
 
 
+NOTES = 20
+"""Notes printed; a large roster has hundreds of people of one name."""
+
+
 def register(command: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="The roster: import, what changed, take back, letters for print.")
     group.command("import")(import_)
@@ -76,8 +80,10 @@ def _end(report: roster.Report, done: str, json: bool) -> None:
         words = {"complaints": list(report.complaints), "notes": list(report.notes)}
         common.fields([*_counts(report).items(), *words.items()], True)
     else:
-        for line in report.notes:
+        for line in report.notes[:NOTES]:
             print(f"note: {line}")
+        if len(report.notes) > NOTES:
+            print(f"… and {len(report.notes) - NOTES} more notes; --json shows them.")
         if report.rows:
             print(", ".join(f"{name} {value}" for name, value in _counts(report).items() if value is not None))
     if report.complaint_count:
