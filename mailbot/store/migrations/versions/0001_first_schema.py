@@ -95,7 +95,13 @@ def upgrade() -> None:
         ),
         sa.Column("uidvalidity", sa.BigInteger(), nullable=False),
         sa.Column("first_uid", sa.BigInteger(), nullable=False, comment="older mails were there before the robot"),
-        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "uid_next", sa.BigInteger(), nullable=False, comment="mails below were there when the numbers were learnt"
+        ),
+        sa.Column(
+            "answer_from", sa.BigInteger(), nullable=True, comment="of those only mails that arrived later are answered"
+        ),
+        sa.Column("since", sa.BigInteger(), nullable=False, comment="of those mails that arrived earlier are history"),
         sa.Column("seen_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("mailbox", name=op.f("pk_imap_folder")),
         comment="Mailboxes that are watched: what was there before is history.",
@@ -109,6 +115,10 @@ def upgrade() -> None:
         sa.Column("reason", sa.String(length=32), nullable=True),
         sa.Column("society", sa.String(length=31), nullable=True),
         sa.Column("inbox_key", sa.LargeBinary(), nullable=True),
+        sa.Column(
+            "address", sa.String(length=320), nullable=True, comment="reverse-path, where staff may have to write to it"
+        ),
+        sa.Column("arrived_at", sa.BigInteger(), nullable=True, comment="INTERNALDATE"),
         sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("mailbox", "uidvalidity", "uid", name=op.f("pk_imap_message")),
