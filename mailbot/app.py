@@ -21,6 +21,8 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import argon2
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from mailbot import credentials, resources
 from mailbot.config import ConfigError, Settings, Society, load, split_endpoint
@@ -32,7 +34,7 @@ from mailbot.intake.authentication import Authenticator, unchecked
 from mailbot.intake.reception import Reception
 from mailbot.intake.smtp import SmtpListener
 from mailbot.letters import Letters
-from mailbot.mail.dkim import Signer, generate_key, load_key
+from mailbot.mail.dkim import Key, Signer, generate_key, load_key
 from mailbot.mail.network import Peers
 from mailbot.registration import consents, steps
 from mailbot.registration.context import Context
@@ -129,17 +131,37 @@ async def open_ring(settings: Settings, store: Store, now: int) -> KeyRing:
     return ring
 
 
-def open_signers(settings: Settings) -> dict[str, Signer]:
-    """Society id -> signer for its sender's domain; the key is made at the first start."""
-    path = settings.site.dkim.key
-    if not path.exists():
-        write_private(path, generate_key())
+def open_signer(settings: Settings) -> Signer:
+    """Signs with the keys whose selectors the configuration names; a key that is not there is made."""
+    section = settings.site.dkim
+    wanted = [(section.selector, RSAPrivateKey), (section.ed25519_selector, Ed25519PrivateKey)]
+    keys: list[tuple[bytes, Key]] = []
+    for selector, kind in wanted if section.ed25519_selector else wanted[:1]:
+        path = section.file(selector)
+        if not path.exists():
+            write_private(path, generate_key(ed25519=kind is Ed25519PrivateKey))
+        key = read_key(path)
+        if not isinstance(key, kind):
+            raise StartProblem([f"{path}: not the kind of key that the configuration wants under this name"])
+        keys.append((selector.encode(), key))
+    return Signer(keys)
+
+
+def dkim_keys(settings: Settings) -> dict[str, Key]:
+    """Selector -> key, of all that lie in the folder: those that sign first, then the next and the former ones."""
+    open_signer(settings)
+    section = settings.site.dkim
+    signing = [selector for selector in (section.selector, section.ed25519_selector) if selector]
+    lying = sorted(path.stem.removeprefix("dkim-") for path in section.folder.glob("dkim-*.pem"))
+    return {selector: read_key(section.file(selector)) for selector in dict.fromkeys([*signing, *lying])}
+
+
+def read_key(path: Path) -> Key:
+    """The DKIM key in a file. Raises StartProblem."""
     try:
-        key = load_key(read_private(path))
+        return load_key(read_private(path))
     except ValueError as error:
-        raise StartProblem([f"{path}: not a private key in PEM form"]) from error
-    selector = settings.site.dkim.selector.encode()
-    return {s.id: Signer(s.addresses.domain.encode(), selector, key) for s in settings.societies.values()}
+        raise StartProblem([f"{path}: not a private key in PEM form that DKIM can use"]) from error
 
 
 def open_passwords(settings: Settings) -> Passwords:
@@ -202,7 +224,7 @@ def endpoints(settings: Settings, roles: Collection[Role]) -> list[str]:
     return [
         site.ops.listen,
         *([site.web.listen] if Role.WEB in roles else []),
-        *(site.smtp.listen if Role.INTAKE in roles else ()),
+        *((*site.smtp.listen, *site.smtp.lmtp_listen) if Role.INTAKE in roles else ()),
     ]
 
 
@@ -248,14 +270,14 @@ class Robot:
 
     async def _run_roles(self, letters: Letters) -> None:
         settings, ctx = self.settings, self.ctx
-        signers = open_signers(settings)
+        signer = open_signer(settings)
         relay = self._relay or open_relay(
             settings.site.relay,
             settings.site.site.host,
             legacy_domains=frozenset(settings.site.smtp.legacy_domains),
             now=self.clock.now,
         )
-        courier = Courier(ctx, letters, signers, relay, self.clock.now)
+        courier = Courier(ctx, letters, signer, relay, self.clock.now)
         authenticator = Authenticator(settings.site, Resolver(settings.site.dns))
         reception = Reception(ctx, settings.site.smtp.batch, authenticator)
         listener = SmtpListener(
@@ -281,7 +303,7 @@ class Robot:
             if Role.COURIER in self.roles:
                 group.create_task(courier.run(courier_stop))
             if Role.INTAKE in self.roles:
-                await listener.start([sockets[endpoint] for endpoint in settings.site.smtp.listen])
+                await listener.start(sockets.__getitem__)
                 tasks.append(group.create_task(reception.run()))
             tasks.append(group.create_task(self._keep_clock(ctx.store)))
             hints = group.create_task(listen(ctx.store))

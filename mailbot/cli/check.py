@@ -55,7 +55,7 @@ async def _checks() -> AsyncIterator[tuple[str, bool, str]]:
                 held = held_words(await stops.held(tx))
             yield "outgoing mail", not held, "; ".join(held) or "leaves as it comes"
             yield "keys", True, f"ring {ctx.ring.fingerprint()[:8]}, active key {ctx.ring.active(now).letter}"
-        app.open_signers(settings)
+        app.open_signer(settings)
         yield "DKIM key", True, f"selector {settings.site.dkim.selector}; `mailbot keys dkim` prints its DNS record"
     except app.StartProblem as error:
         for text in error.problems:

@@ -1,4 +1,4 @@
-"""`mailbot keys`: the ring behind links, letters and sealed columns, and the DKIM key."""
+"""`mailbot keys`: the ring behind links, letters and sealed columns, and the DKIM keys."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ import typer
 
 from mailbot import app, audit, credentials
 from mailbot.cli import common
-from mailbot.mail.dkim import dns_record, load_key
+from mailbot.config import Settings
+from mailbot.mail.dkim import generate_key, next_selector
 from mailbot.office import keywork
+from mailbot.office.dnscheck.records import dkim_records, zone_line
 
 ACTIVATION_MINUTES = 10
 
 
 def register(command: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="The key ring and the DKIM key.")
+    group = typer.Typer(no_args_is_help=True, help="The key ring and the DKIM keys.")
     group.command("list")(list_)
     group.command("rotate")(rotate)
     group.command("retire")(retire)
     group.command("dkim")(dkim)
+    group.command("dkim-rotate")(dkim_rotate)
     command.add_typer(group, name="keys")
 
 
@@ -109,21 +112,50 @@ def retire(key: Annotated[str, typer.Argument(help="The key's letter, from `keys
 
 
 def dkim(json: common.Json = False) -> None:
-    """The DNS record that makes our signatures verifiable, for each sender domain."""
+    """The DNS records that make our signatures verifiable: every key for every sender domain."""
+    _show_keys(common.settings(), json)
 
+
+def dkim_rotate(json: common.Json = False) -> None:
+    """Make the next DKIM keys beside those that sign, and print what to publish before they do."""
+    loaded = common.settings()
+    section = loaded.site.dkim
+    lines = []
+    for option, old in (("selector", section.selector), ("ed25519_selector", section.ed25519_selector)):
+        if old:
+            new = next_selector(old)
+            if not section.file(new).exists():
+                app.write_private(section.file(new), generate_key(ed25519=option != "selector"))
+            lines.append(f'{option} = "{new}"')
+    _show_keys(loaded, json)
+    if not json:
+        print(
+            "\n; Publish the records above, wait until `mailbot check --dns` calls them ok, then write under [dkim]:",
+            *(f";   {line}" for line in lines),
+            "; and reload the robot. Former records stay for 7 days: mails signed with them are still on their way.",
+            sep="\n",
+        )
+
+
+def _show_keys(loaded: Settings, json: bool) -> None:
     async def work() -> list[dict[str, Any]]:
-        loaded = common.settings()
-        app.open_signers(loaded)
-        record = dns_record(load_key(app.read_private(loaded.site.dkim.key)))
-        domains = sorted({s.addresses.domain for s in loaded.societies.values()})
+        section = loaded.site.dkim
         return [
-            {"name": f"{loaded.site.dkim.selector}._domainkey.{domain}.", "type": "TXT", "value": record}
-            for domain in domains
+            {
+                **record.row(),
+                "signs": selector in (section.selector, section.ed25519_selector),
+            }
+            for selector, key in app.dkim_keys(loaded).items()
+            for record in dkim_records(loaded.societies.values(), selector, key)
         ]
 
     rows = common.run(work())
     if json:
         common.show(rows, True)
         return
-    for row in rows:
-        print(f'{row["name"]} IN TXT ( "{row["value"][:200]}" "{row["value"][200:]}" )')
+    for signs in (True, False):
+        chosen = [row for row in rows if row["signs"] is signs]
+        if chosen and not signs:
+            print("; these do not sign (yet, or any more):")
+        for row in chosen:
+            print(zone_line(row["name"], row["type"], row["value"]))

@@ -245,7 +245,7 @@ def _absolute(site: Site, folder: Path) -> Site:
                     "fonts": fonts,
                 }
             ),
-            "dkim": site.dkim.model_copy(update={"key": place(site.dkim.key, data / "dkim.pem")}),
+            "dkim": site.dkim.model_copy(update={"folder": place(site.dkim.folder, data)}),
             "ops": site.ops.model_copy(update={"token_file": place(site.ops.token_file, data / "ops.token")}),
             "smtp": site.smtp.model_copy(
                 update={

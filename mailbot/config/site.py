@@ -6,11 +6,11 @@ the names. Unknown keys are refused, so that a typing error is never a silent de
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Int = Annotated[int, Field(strict=True)]
 """No text, no `true`."""
@@ -33,6 +33,18 @@ def split_endpoint(text: str) -> tuple[str, int]:
 
 def _endpoint(text: str) -> str:
     split_endpoint(text)
+    return text
+
+
+def _inner(text: str) -> str:
+    """An endpoint for our own servers only: LMTP is not for port 25, nor for wide networks (RFC 2033 section 5)."""
+    host, port = split_endpoint(text)
+    try:
+        address = ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        raise ValueError(f"expected an IP address and a port, not {text!r}") from None
+    if not address.is_private or address.is_unspecified or port == 25:
+        raise ValueError(f"LMTP is for our own mail server: expected a loopback or private address, not port 25: {text!r}")
     return text
 
 
@@ -106,7 +118,8 @@ class SmtpSection(Section):
     batch: PositiveInt = 64
     """Mails committed in one transaction at the most."""
 
-    _listen = field_validator("listen", "lmtp_listen")(lambda cls, v: tuple(_endpoint(x) for x in v))
+    _listen = field_validator("listen")(lambda cls, v: tuple(_endpoint(x) for x in v))
+    _lmtp = field_validator("lmtp_listen")(lambda cls, v: tuple(_inner(x) for x in v))
     _peers = field_validator("trusted_peers", "proxy_peers")(lambda cls, v: tuple(_network(x) for x in v))
 
 
@@ -246,11 +259,28 @@ class CourierSection(Section):
     """How long a stopping robot waits for mails already on the wire."""
 
 
+SELECTOR = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
+
+
 class DkimSection(Section):
-    selector: str = "mailbot1"
-    """DNS label of the public key: `<selector>._domainkey.<domain>`."""
-    key: Path = Path()
-    """RSA-2048 private key (PEM, mode 0600); empty means dkim.pem in the data folder, made at the first start."""
+    selector: Annotated[str, Field(pattern=SELECTOR)] = "mailbot1"
+    """DNS label of the RSA key that signs: `<selector>._domainkey.<domain>`."""
+    ed25519_selector: Annotated[str, Field(pattern=f"^$|{SELECTOR}")] = ""
+    """The same for a second signature by an Ed25519 key; without one there is none."""
+    folder: Path = Path()
+    """Folder of the private keys, dkim-<selector>.pem (mode 0600); a key that is not there is made at the start. Empty
+    means the data folder."""
+
+    @field_validator("ed25519_selector")
+    @classmethod
+    def _another(cls, text: str, known: ValidationInfo) -> str:
+        if text and text == known.data.get("selector"):
+            raise ValueError("expected another name than dkim.selector: each key has a record of its own")
+        return text
+
+    def file(self, selector: str) -> Path:
+        """Where the private key of this selector lies."""
+        return self.folder / f"dkim-{selector}.pem"
 
 
 class BudgetSection(Section):
@@ -264,6 +294,9 @@ class BudgetSection(Section):
     """Answers to one address in a day."""
     domain_per_hour: PositiveInt = 2000
     """Answers to one mail domain in an hour. Raise it for carrier domains: most members share three."""
+    other_domain_percent: Annotated[Int, Field(ge=1, le=100)] = 50
+    """Share of a society's cap that one mail domain may use, where it is none of the large mailbox providers, of
+    `smtp.legacy_domains` or of the society's `entry.domains`: so no stranger's domain uses it up."""
     network_per_hour: PositiveInt = 2000
     """Answers to mail from one network in an hour."""
     unproved_per_hour: PositiveInt = 1

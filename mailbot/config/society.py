@@ -79,9 +79,9 @@ class Addresses(Section):
     _check = field_validator("robot", "registration", "bounce", "help")(lambda cls, v: v if v is None else _address(v))
 
     @property
-    def domain(self) -> str:
-        """Domain of the From address: the `d=` of the signature."""
-        return self.robot.rpartition("@")[2]
+    def sender_domains(self) -> tuple[str, ...]:
+        """Domains of the From addresses, each once: the robot's, and the help desk's where it has an address."""
+        return tuple(dict.fromkeys(a.rpartition("@")[2] for a in (self.robot, self.help) if a))
 
 
 class HelpChannel(Section):

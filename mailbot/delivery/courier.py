@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -63,14 +63,14 @@ class Courier:
         self,
         ctx: Context,
         letters: Renderer,
-        signers: Mapping[str, Signing],
+        signer: Signing,
         relay: Relay,
         now: Callable[[], int],
         hooks: Hooks | None = None,
     ) -> None:
         self._ctx = ctx
         self._letters = letters
-        self._signers = signers
+        self._signer = signer
         self._relay = relay
         self._now = now
         self._hooks = hooks or Hooks()
@@ -99,7 +99,7 @@ class Courier:
             retry_error_callback=_complain,
         )
         with ThreadPoolExecutor(SIGNING_THREADS, "mailbot-sign") as threads:
-            desk = Desk(self._ctx, self._letters, self._signers, self._hooks.facts, threads)
+            desk = Desk(self._ctx, self._letters, self._signer, self._hooks.facts, threads)
             async with asyncio.TaskGroup() as group:
                 helpers = [group.create_task(self._send()) for _ in range(self._ctx.settings.site.relay.connections)]
                 helpers.append(group.create_task(self._keep_timetable(stop)))

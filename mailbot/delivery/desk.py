@@ -75,13 +75,13 @@ class Desk:
         self,
         ctx: Context,
         letters: Renderer,
-        signers: Mapping[str, Signing],
+        signer: Signing,
         facts: FactsHook,
         threads: ThreadPoolExecutor,
     ) -> None:
         self._ctx = ctx
         self._letters = letters
-        self._signers = signers
+        self._signer = signer
         self._hook = facts
         self._threads = threads
 
@@ -145,7 +145,7 @@ class Desk:
                     date_ms=mail.created_at,
                     in_reply_to=mail.in_reply_to,
                 )
-                made.append(Ready(mail, recipient, self._signers[mail.society].sign(message, now)))
+                made.append(Ready(mail, recipient, self._signer.sign(message, now)))
             except Exception as error:
                 made.append(Fault(mail, "render-error", error))
         return made

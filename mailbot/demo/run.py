@@ -56,7 +56,7 @@ def demo_settings(folder: Path, data: Path) -> tuple[Settings, str, list[str]]:
         "SITE_DATA": f'"{data}"',
         "SITE_DATABASE": '""',
         "SITE_KEYS": f'"{data / "keys.json"}"',
-        "DKIM_KEY": f'"{data / "dkim.pem"}"',
+        "DKIM_FOLDER": f'"{data}"',
         "OPS_TOKEN_FILE": f'"{data / "ops.token"}"',
         "SITE_WEB_URL": f'"http://{got["web"]}"',
         "SMTP_LISTEN": f'["{got["smtp"]}"]',

@@ -149,9 +149,8 @@ class Post:
         societies = {name: society(name) for name in ("one", "two")}
         settings = Settings(Path(), site, societies, Directory({}, frozenset()))
         ctx = Context(settings, cast(Any, None), cast(Any, None), self.store)
-        signers = {name: StubSigner() for name in societies}
         hooks = Hooks(self.registration.facts, self.registration.on_settled, self.registration.due)
-        return Courier(ctx, StubLetters(), signers, self.relay, self.clock.now, hooks)
+        return Courier(ctx, StubLetters(), StubSigner(), self.relay, self.clock.now, hooks)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Event]:

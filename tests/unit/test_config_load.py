@@ -38,7 +38,7 @@ def test_paths_start_at_the_folder_and_default_into_the_data_folder(folder: Path
     site = loaded(folder).site
     data = folder.parent / "var"
     assert (site.site.data, site.site.keys) == (data, data / "keys.json")
-    assert (site.dkim.key, site.ops.token_file) == (data / "dkim.pem", data / "ops.token")
+    assert (site.dkim.folder, site.ops.token_file) == (data, data / "ops.token")
     assert (site.site.templates, site.smtp.tls_key) == (Path(), Path())
 
 

@@ -87,5 +87,5 @@ def test_an_id_stands_in_urls_and_keys(name: str) -> None:
         society(id=name)
 
 
-def test_the_signature_s_domain_is_that_of_the_sender() -> None:
-    assert society().addresses.domain == "kaede.example"
+def test_the_domains_that_sign_are_those_of_the_senders() -> None:
+    assert society().addresses.sender_domains == ("kaede.example",)

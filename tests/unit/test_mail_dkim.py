@@ -4,7 +4,7 @@ import base64
 
 import dkim
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -16,11 +16,22 @@ from dkim.crypto import RSASSA_PKCS1_v1_5_sign
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbot.mail.dkim import SIGNED_HEADERS, Signer, _Relaxed, dns_record, generate_key, load_key
+from mailbot.mail.dkim import (
+    SIGNED_HEADERS,
+    Signer,
+    _Relaxed,
+    dns_record,
+    generate_key,
+    load_key,
+    next_selector,
+)
 
 PEM = generate_key()
 KEY = load_key(PEM)
-SIGNER = Signer(b"robot.example.jp", b"s1", KEY)
+assert isinstance(KEY, rsa.RSAPrivateKey)
+ED25519 = load_key(generate_key(ed25519=True))
+SIGNER = Signer([(b"s1", KEY)])
+BOTH = Signer([(b"s1", KEY), (b"e1", ED25519)])
 HEADERS = (
     b"From: =?utf-8?b?5YGl5L+d?=\r\n <robot@robot.example.jp>\r\n"
     b"To: a..b.@docomo.ne.jp\r\n"
@@ -37,18 +48,20 @@ BODY = base64.encodebytes("こんにちは。".encode() * 40).replace(b"\n", b"\
 MESSAGE = HEADERS + b"\r\n" + BODY
 
 
-def verifies(message: bytes) -> bool:
+def verifies(message: bytes, signature: int = 0, domain: bytes = b"robot.example.jp") -> bool:
+    """Whether a signature holds, counted from the top."""
+    records = {b"s1": dns_record(KEY), b"e1": dns_record(ED25519)}
     asked: list[bytes] = []
 
     def txt(name: bytes, timeout: int = 5) -> bytes:
         asked.append(name)
-        return dns_record(KEY).encode()
+        return records[name.partition(b".")[0]].encode()
 
     try:
-        valid = bool(dkim.DKIM(message).verify(dnsfunc=txt))
+        valid = bool(dkim.DKIM(message).verify(signature, dnsfunc=txt))
     except dkim.ValidationError:  # how dkimpy reports a body that does not match
         valid = False
-    assert asked == [b"s1._domainkey.robot.example.jp."]
+    assert asked == [(b"s1", b"e1")[signature] + b"._domainkey." + domain + b"."]
     return valid
 
 
@@ -136,6 +149,52 @@ def test_a_malformed_header_is_refused() -> None:
         SIGNER.sign(b"From: x@e.jp\r\nno field\r\n\r\n")
 
 
+@pytest.mark.parametrize(
+    "head", [b"To: x@e.jp", b"From: x@e.jp\r\nFROM: y@e.jp", b"From: x", b"From:", b"From: Robot <x@e.jp> (two)"]
+)
+def test_without_one_sender_there_is_no_signature(head: bytes) -> None:
+    with pytest.raises(ValueError, match="one From field"):
+        SIGNER.sign(head + b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "sender", [b"help@desk.example.jp", b'=?utf-8?b?44GC?=\r\n <"@robot.example.jp"@Desk.Example.jp>']
+)
+def test_each_sender_s_domain_signs_for_itself(sender: bytes) -> None:
+    _, _, rest = MESSAGE.partition(b"\r\nTo:")
+    signed = BOTH.sign(b"From: " + sender + b"\r\nTo:" + rest)
+    assert verifies(signed, 0, b"desk.example.jp")
+    assert verifies(signed, 1, b"desk.example.jp")
+
+
+def test_two_signatures_the_one_everybody_knows_on_top() -> None:
+    signed = BOTH.sign(MESSAGE, now=1_790_000_000_000)
+    assert signed.startswith(SIGNER.sign(MESSAGE, now=1_790_000_000_000).removesuffix(MESSAGE))
+    assert signed.count(b"DKIM-Signature: ") == 2
+    assert verifies(signed, 0)
+    assert verifies(signed, 1)
+    below = tags(signed[signed.index(b"DKIM-Signature: ", 1) :])
+    assert (below["a"], below["s"], below["c"], below["t"]) == ("ed25519-sha256", "e1", "relaxed/relaxed", "1790000000")
+    assert below.keys().isdisjoint({"l", "x"})
+    for broken in (signed + b"x\r\n", signed.replace(b"\r\nTo: a", b"\r\nTo: b"), b"Subject: x\r\n" + signed):
+        assert not verifies(broken, 0)
+        assert not verifies(broken, 1)
+
+
+def test_the_example_of_rfc_8463() -> None:
+    seed = base64.b64decode("nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=")
+    key = ed25519.Ed25519PrivateKey.from_private_bytes(seed)
+    assert dns_record(key) == "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+
+
+@pytest.mark.parametrize(
+    ("selector", "following"),
+    [("mailbot1", "mailbot2"), ("mailbot9", "mailbot10"), ("s2026", "s2027"), ("mail", "mail2"), ("7", "8")],
+)
+def test_the_next_selector(selector: str, following: str) -> None:
+    assert next_selector(selector) == following
+
+
 parts = st.lists(
     st.sampled_from([b" ", b"\t", b"\r\n", b"\n", b"\r", b"a", b"bc", b"  ", b".", b"="]), max_size=12
 ).map(b"".join)
@@ -162,6 +221,11 @@ def test_keys() -> None:
         load_key(KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x")))
     with pytest.raises(ValueError):
         load_key(b"no key")
+
+
+def test_the_kind_of_a_key_stays_with_it() -> None:
+    assert isinstance(load_key(generate_key()), rsa.RSAPrivateKey)
+    assert isinstance(ED25519, ed25519.Ed25519PrivateKey)
 
 
 def _pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
