@@ -2,6 +2,7 @@
 that chosen passwords and login IDs must meet. Pure of any database: rows' values come in, bytes and texts go out.
 """
 
+from .codes import is_code, read_code, short_code
 from .links import LinkPurpose, LinkState, decode_id, encode_id, mint, read, state
 from .passwords import ARGON2ID, MAX_BYTES, Passwords, PasswordTooLong
 from .ring import Key, KeyRefused, KeyRing, RingError, SealBroken, kid_of, kids_of, sealed_kid
@@ -48,6 +49,7 @@ __all__ = [
     "digits",
     "encode_id",
     "fold",
+    "is_code",
     "kid_of",
     "kids_of",
     "load",
@@ -60,11 +62,13 @@ __all__ = [
     "pin",
     "problems",
     "read",
+    "read_code",
     "reading",
     "same",
     "save",
     "screen_key",
     "sealed_kid",
     "sentence",
+    "short_code",
     "state",
 ]

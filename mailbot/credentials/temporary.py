@@ -111,6 +111,11 @@ def digits(given: str) -> str:
     return typed.decode("ascii") if typed.isdigit() else ""
 
 
+def typed(given: str) -> str:
+    """What was typed, in lower case, with the same forgiveness; empty where it is much too long."""
+    return _typed(given, True).decode("utf-8", "replace") if len(given) <= _MAX_TYPED else ""
+
+
 def _letters(seed: bytes, alphabet: str) -> Iterator[str]:
     """Letters of an endless HMAC stream, each equally likely: bytes past the last whole multiple are thrown away."""
     limit = 256 - 256 % len(alphabet)

@@ -77,3 +77,16 @@ def wish(site: Site, society: Society, typed: Address, what: str) -> Hit:
     """Wishes of one kind (a new password, the login ID) for one address, known or not."""
     b = site.budgets
     return Hit(society.id, what, typed.key, Limits(b.address_per_minute, b.address_per_hour, b.address_per_day))
+
+
+CODES_A_DAY = 50
+"""Short codes typed with one mail address, known or not."""
+
+
+def codes(site: Site, society: Society, typed: Address, network: str) -> list[Hit]:
+    """Tries at the short codes of an address; its row comes first: it is the lock that lets them in one by one."""
+    hour = 6 * site.budgets.link_failures_per_10_minutes
+    return [
+        Hit(society.id, "code", typed.key, Limits(day=CODES_A_DAY)),
+        Hit(society.id, "code-network", network, Limits(hour=hour)),
+    ]

@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from mailbot.registration.context import Context
-from mailbot.web import account, entry, journey, landing, login, pin, reissue
+from mailbot.web import account, codes, entry, journey, landing, login, pin, reissue
 from mailbot.web.assets import Assets
 from mailbot.web.captcha import Captcha
 from mailbot.web.cookies import Cookies
@@ -107,6 +107,7 @@ def _routes(web: Web) -> list[Route]:
         route("/pin", pin.ask, pin.submit),
         route("/entry", entry.ask, entry.request),
         route("/entry/sent", entry.requested),
+        route("/code", codes.ask, codes.submit),
         route("/help", entry.help_page),
         route("/text/{size}", entry.text_size),
         arrival("r"),

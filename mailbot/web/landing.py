@@ -26,12 +26,17 @@ def arrive(letter: str) -> Handler:
         if link_id is None:
             again_at = visit.web.guesses.count(visit.network, visit.now)
             return visit.failure("link") if again_at is None else too_many(visit, again_at)
-        name = encode_id(link_id)
-        if (known := taken(visit, name)) is None or known.purpose is not purpose:
-            hand_out(visit, Ticket(link_id, purpose))
-        return visit.go(f"open/{name}")
+        return let_in(visit, link_id, purpose)
 
     return handler
+
+
+def let_in(visit: Visit, link_id: int, purpose: LinkPurpose) -> Response:
+    """To the page of a link that proved itself, by its token or its code."""
+    name = encode_id(link_id)
+    if (known := taken(visit, name)) is None or known.purpose is not purpose:
+        hand_out(visit, Ticket(link_id, purpose))
+    return visit.go(f"open/{name}")
 
 
 async def show(visit: Visit) -> Response:
