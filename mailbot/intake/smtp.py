@@ -1,4 +1,4 @@
-"""The mail door: listens, lets connections in, keeps every commit alive until it is done, and drains.
+"""The mail doors, SMTP and LMTP: listen, let connections in, keep every commit alive until it is done, and drain.
 
 Lifetime: one intake role. What is said on a connection is `smtp_session`'s.
 """
@@ -9,8 +9,9 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -86,18 +87,20 @@ class SmtpListener:
         """Connections being served."""
         return len(self._sessions)
 
-    async def start(self, sockets: Sequence[socket.socket] | None = None) -> None:
-        """Opens all sockets, or none; or listens on those given. Raises OSError."""
+    async def start(self, take: Callable[[str], socket.socket] | None = None) -> None:
+        """Opens all sockets, SMTP's first, or none; or takes a listening one for each endpoint. Raises OSError."""
         smtp = self._house.smtp
-        self._house = replace(self._house, tls=_tls(smtp))
+        house = self._house = replace(self._house, tls=_tls(smtp))
+        doors = [(endpoint, house) for endpoint in smtp.listen]
+        doors += [(endpoint, replace(house, lmtp=True)) for endpoint in smtp.lmtp_listen]
         loop = asyncio.get_running_loop()
         try:
-            for given in sockets if sockets is not None else smtp.listen:
-                if isinstance(given, str):
-                    host, port = split_endpoint(given)
-                    server = await loop.create_server(lambda: _Door(self), host, port, backlog=BACKLOG)
+            for endpoint, behind in doors:
+                door = partial(_Door, self, behind)
+                if take:
+                    server = await loop.create_server(door, sock=take(endpoint), backlog=BACKLOG)
                 else:
-                    server = await loop.create_server(lambda: _Door(self), sock=given, backlog=BACKLOG)
+                    server = await loop.create_server(door, *split_endpoint(endpoint), backlog=BACKLOG)
                 self._servers.append(server)
         except OSError:
             await self.stop(0)
@@ -124,14 +127,14 @@ class SmtpListener:
         if pending:
             await asyncio.wait(pending, timeout=seconds)
 
-    def admit(self, transport: asyncio.Transport) -> None:
+    def admit(self, transport: asyncio.Transport, house: House) -> None:
         """A new connection: a session, or a refusal and its end."""
         name = transport.get_extra_info("peername")
         if not name:  # gone already
             transport.abort()
             return
         peer = str(name[0]).removeprefix("::ffff:")
-        admission = self._house.admission
+        admission = house.admission
         proxied = peer in admission.proxies  # its header names whom to count
         refusal = reply.SHUTTING_DOWN if self._stopping else None if proxied else admission.enter(peer)
         if refusal:
@@ -139,7 +142,7 @@ class SmtpListener:
             transport.write(wire(refusal))
             transport.close()
             return
-        session = Session(self._house, peer, counted=not proxied)
+        session = Session(house, peer, counted=not proxied)
         transport.set_protocol(session)
         session.connection_made(transport)
         self._sessions.add(session)
@@ -169,11 +172,12 @@ class SmtpListener:
 class _Door(asyncio.Protocol):
     """Meets a connection before anything is built for it: turning a flood away must cost little."""
 
-    def __init__(self, listener: SmtpListener) -> None:
+    def __init__(self, listener: SmtpListener, house: House) -> None:
         self._listener = listener
+        self._house = house
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._listener.admit(cast(asyncio.Transport, transport))
+        self._listener.admit(cast(asyncio.Transport, transport), self._house)
 
 
 def _postmaster(directory: Directory) -> Address | None:

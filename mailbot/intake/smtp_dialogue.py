@@ -1,4 +1,4 @@
-"""What each SMTP command means and is answered (RFC 5321 section 4.1), without I/O."""
+"""What each command of SMTP (RFC 5321 section 4.1) and LMTP (RFC 2033) means and is answered, without I/O."""
 
 from __future__ import annotations
 
@@ -42,6 +42,8 @@ class House:
     """Peers whose senders nobody checks."""
     upstream: Container[str] = ()
     """Our own mail servers."""
+    lmtp: bool = False
+    """Whether LMTP is spoken; then every peer is a mail server of ours."""
 
 
 def _size_parameter(value: bytes, limit: int) -> Status | None:
@@ -144,7 +146,15 @@ class Dialogue:
             return reply.BAD_ARGUMENT
         if not self._mail_begun:
             return reply.BAD_SEQUENCE
-        return reply.START_DATA if self.recipients else reply.NO_VALID_RECIPIENTS
+        if not self.recipients:  # RFC 2033 section 4.2 wants 503
+            return reply.BAD_SEQUENCE if self._house.lmtp else reply.NO_VALID_RECIPIENTS
+        return reply.START_DATA
+
+    @property
+    def answers(self) -> int:
+        """How many replies the end of DATA brings: with LMTP one for each recipient taken, named twice or not (RFC
+        2033 section 4.2)."""
+        return len(self.recipients) if self._house.lmtp else 1
 
     def starttls(self, argument: bytes) -> Answer:
         """READY_FOR_TLS if it may begin."""
@@ -182,3 +192,7 @@ COMMANDS: dict[bytes, Callable[[Dialogue, bytes], Answer]] = {
     b"ETRN": _always(reply.NOT_OFFERED),
     b"TURN": _always(reply.NOT_OFFERED),
 }
+
+LMTP_COMMANDS = {verb: command for verb, command in COMMANDS.items() if verb not in (b"HELO", b"EHLO")}
+LMTP_COMMANDS[b"LHLO"] = Dialogue.extended_hello
+"""RFC 2033 section 4.1: who says EHLO here, or LHLO to SMTP, was meant for another door and is told so."""

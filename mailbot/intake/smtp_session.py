@@ -1,7 +1,8 @@
-"""One SMTP connection (RFC 5321), on aiosmtpd's protocol class.
+"""One SMTP (RFC 5321) or LMTP (RFC 2033) connection, on aiosmtpd's protocol class.
 
 aiosmtpd brings the life of a connection and STARTTLS. The dialogue is ours, because its own decodes addresses as header
-text, answers errors with their Python text, ends commands on a bare LF and keeps whole messages in memory.
+text, answers errors with their Python text, ends commands on a bare LF, keeps whole messages in memory and gives LMTP
+one reply for all recipients.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from aiosmtpd.proxy_protocol import get_proxy
 from aiosmtpd.smtp import SMTP, TLSSetupException
 
 from mailbot.intake.smtp_data import BareLineEndError, MessageReader
-from mailbot.intake.smtp_dialogue import COMMANDS, Dialogue, House
+from mailbot.intake.smtp_dialogue import COMMANDS, LMTP_COMMANDS, Dialogue, House
 from mailbot.mail import status as reply
 from mailbot.mail.envelope import Envelope
 from mailbot.mail.network import parse_peer
@@ -200,7 +201,7 @@ class Session(SMTP):
         try:
             if self.peer in self._house.admission.proxies and not await self._proxied():
                 return
-            self._out.append(wire(Status(220, "", f"{self.hostname} ESMTP")))
+            self._out.append(wire(Status(220, "", f"{self.hostname} {'LMTP' if self._house.lmtp else 'ESMTP'}")))
             while (line := await self._line()) is not None:
                 try:
                     status = await self._answer(line)
@@ -248,7 +249,7 @@ class Session(SMTP):
         if verb in _FOREIGN:
             emit("smtp.cut", reason="foreign-protocol", peer=self.peer)
             return None
-        command = COMMANDS.get(verb)
+        command = (LMTP_COMMANDS if self._house.lmtp else COMMANDS).get(verb)
         if command is None:
             return self._judged(reply.UNKNOWN_COMMAND)
         count = self._counts[verb] = self._counts.get(verb, 0) + 1
@@ -296,6 +297,7 @@ class Session(SMTP):
         except BareLineEndError:
             status = reply.BARE_LINE_END
         finally:
+            answers = self._talk.answers
             self._phase, self._heard = Phase.COMMAND, self.loop.time()
             self._talk.forget_mail()
         if status.code >= 400:
@@ -305,6 +307,7 @@ class Session(SMTP):
             self._since, self._errors = self._heard, 0
             self._counts.clear()
             emit("smtp.accepted", peer=self.peer, size=message.size)
+        self._out += [wire(status)] * (answers - 1)
         return status
 
     async def _received(self, message: MessageReader) -> Status:
@@ -319,9 +322,9 @@ class Session(SMTP):
                 received_at=self._house.clock(),
                 peer=self.peer,
                 helo=self._talk.helo,
-                origin="smtp",
+                origin="lmtp" if self._house.lmtp else "smtp",
                 size=message.size,
-                direct=self.peer not in self._house.upstream,
+                direct=not self._house.lmtp and self.peer not in self._house.upstream,
                 whole=message.whole,
             )
         )
