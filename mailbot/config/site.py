@@ -44,7 +44,7 @@ def _inner(text: str) -> str:
     except ValueError:
         raise ValueError(f"expected an IP address and a port, not {text!r}") from None
     if not address.is_private or address.is_unspecified or port == 25:
-        raise ValueError(f"LMTP is for our own mail server: expected a loopback or private address, not port 25: {text!r}")
+        raise ValueError(f"expected a loopback or private address and another port than 25, not {text!r}")
     return text
 
 
