@@ -47,9 +47,9 @@ def words(content: bytes) -> Words:
 
 def body_text(content: bytes) -> str:
     """The readable text, at most 4000 characters: text/plain if there is some, else text/html without its tags."""
-    parts = _parts(content)
+    found = parts(content)
     for kind, strip in (("text/plain", str), ("text/html", _without_tags)):
-        for part in parts:
+        for part in found:
             if part.kind == kind and not part.attached and (text := harmless(strip(part.text()))):
                 return text
     return ""
@@ -78,7 +78,7 @@ def _line(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class Part:
     """A part that is no container. `charset` and `encoding` as named, in lower case."""
 
     kind: str
@@ -108,9 +108,9 @@ _PARAMETER = re.compile(rb';[ \t]*(charset|boundary)[ \t]*=[ \t]*(?:"([^"]*)"|([
 _BLANK_LINE = re.compile(rb"\n\r?\n|\r?\n")
 
 
-def _parts(content: bytes) -> list[_Part]:
-    """The parts in their order (RFC 2046 section 5.1), the first 20 of them."""
-    found: list[_Part] = []
+def parts(content: bytes, *, enclosed: bool = True) -> list[Part]:
+    """The parts in their order (RFC 2046 section 5.1), the first 20 of them; with those of mails it encloses."""
+    found: list[Part] = []
     waiting = [content]
     for _ in range(MAX_PARTS):
         if not waiting:
@@ -127,11 +127,11 @@ def _parts(content: bytes) -> list[_Part]:
         if kind.startswith("multipart/") and boundary:
             line = rb"(?:^|\r?\n)--" + re.escape(boundary) + rb"(?:--)?[ \t]*(?:\r?\n|$)"
             waiting[:0] = re.split(line, body, maxsplit=MAX_PARTS)[1:]
-        elif kind == "message/rfc822":
+        elif kind == "message/rfc822" and enclosed:
             waiting.insert(0, body)
         else:
             found.append(
-                _Part(
+                Part(
                     kind if "/" in kind else "text/plain",
                     parameters.get(b"charset", b"").decode("latin-1").lower(),
                     fields.get(b"content-transfer-encoding", b"").decode("latin-1").lower(),

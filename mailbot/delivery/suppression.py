@@ -1,0 +1,163 @@
+"""Addresses that mail did not reach, one row each, and which letters they still get. Functions never commit.
+
+A row says why, who said so and when last. What it means for a letter is one table: cause, lane -> send, wait or never.
+Times are milliseconds since 1970 UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import Any
+
+from sqlalchemy import case, delete, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mailbot.delivery.policy import Lane
+from mailbot.mail.address import Address, stored
+from mailbot.mail.causes import Cause
+from mailbot.store.engine import insert
+from mailbot.store.keys import among, values
+from mailbot.store.tables import suppression
+
+REST_MS = 24 * 3_600_000
+"""How long a mailbox that was full or closed gets no mail that can wait."""
+MAX_WORDS = 300
+
+Key = tuple[str, str]
+"""(society, address key)."""
+
+
+class Source(StrEnum):
+    """Who said it."""
+
+    RELAY = "relay"
+    REPORT = "report"
+    FEEDBACK = "feedback"
+    STAFF = "staff"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """That mail did not reach an address. `outbox_id`: the mail that told, None where staff said so."""
+
+    society: str
+    address: Address
+    cause: Cause
+    source: Source
+    words: str
+    outbox_id: int | None = None
+
+    @property
+    def key(self) -> Key:
+        return self.society, self.address.key
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of an address."""
+
+    cause: Cause
+    last_at: int
+
+
+class Fate(Enum):
+    """What becomes of a letter to such an address."""
+
+    SEND = "send"
+    WAIT = "wait"
+    NEVER = "never"
+
+
+_SENT = dict.fromkeys(Lane, Fate.SEND)
+_PATIENT = {**_SENT, Lane.COMPLETION: Fate.WAIT, Lane.BULK: Fate.WAIT}
+FATES: dict[Cause, dict[Lane, Fate]] = {
+    Cause.UNKNOWN_USER: dict.fromkeys(Lane, Fate.NEVER),
+    Cause.DISABLED: _PATIENT,
+    Cause.FULL: _PATIENT,
+    Cause.FILTERED: _SENT,  # known, so that the letter can be one that passes
+    Cause.COMPLAINT: {**_SENT, Lane.BULK: Fate.NEVER},
+}
+"""Causes that are kept; the others say nothing about the address."""
+
+KEPT = frozenset(FATES)
+
+# A weaker cause never covers a stronger one: after "no such mailbox" a full one is no news.
+_STRENGTH = (Cause.FULL, Cause.DISABLED, Cause.FILTERED, Cause.COMPLAINT, Cause.UNKNOWN_USER)
+
+
+def fate(known: Known | None, lane: Lane, now: int) -> Fate:
+    """What becomes of a letter in this lane at `now`."""
+    if known is None:
+        return Fate.SEND
+    found = FATES[known.cause][lane] if known.cause in FATES else Fate.SEND
+    return Fate.SEND if found is Fate.WAIT and now >= known.last_at + REST_MS else found
+
+
+async def note(tx: AsyncConnection, notes: Sequence[Note], now: int) -> None:
+    """Writes what was learnt; causes that say nothing about the address are passed by."""
+    kept = {one.key: one for one in notes if one.cause in KEPT}
+    for _, one in sorted(kept.items()):
+        rank = _STRENGTH.index(one.cause)
+        given: dict[str, Any] = {
+            "address": one.address.text,
+            "cause": one.cause.value,
+            "source": one.source.value,
+            "outbox_id": one.outbox_id,
+            "words": one.words[:MAX_WORDS],
+        }
+        row = insert(tx)(suppression).values(
+            society=one.society, address_key=one.address.key, count=1, first_at=now, last_at=now, **given
+        )
+        c = suppression.c
+        stronger = c.cause.in_([cause.value for cause in _STRENGTH[rank + 1 :]])
+        # the stronger cause stays with its own words; that it happened again is true of both
+        set_: dict[str, Any] = {name: case((stronger, c[name]), else_=row.excluded[name]) for name in given}
+        set_ |= {"count": c.count + 1, "last_at": now}
+        await tx.execute(row.on_conflict_do_update(index_elements=["society", "address_key"], set_=set_))
+
+
+_CAUSES = select(
+    suppression.c.society, suppression.c.address_key, suppression.c.cause, suppression.c.last_at
+).where(among(suppression.c.society, suppression.c.address_key))
+
+
+async def causes(tx: AsyncConnection, keys: Collection[Key]) -> dict[Key, Known]:
+    """What is known of these addresses, in one statement."""
+    if not keys:
+        return {}
+    found = await tx.execute(_CAUSES, values(keys))
+    return {(row[0], row[1]): Known(Cause(row[2]), row[3]) for row in found}
+
+
+DISPROVED = frozenset({Cause.UNKNOWN_USER, Cause.DISABLED, Cause.FULL})
+"""What a mail that came from the address, and was proved to, shows to be over."""
+
+
+async def clear(tx: AsyncConnection, keys: Collection[Key], causes: Collection[Cause] = KEPT) -> int:
+    """Forgets what is known of these addresses, one statement a society; of how many something was known."""
+    gone = 0
+    for society in sorted({society for society, _ in keys}):
+        c = suppression.c
+        mine = sorted({key for one, key in keys if one == society})
+        over = (c.society == society, c.address_key.in_(mine), c.cause.in_([cause.value for cause in causes]))
+        gone += (await tx.execute(delete(suppression).where(*over))).rowcount
+    return gone
+
+
+async def rows(
+    tx: AsyncConnection, *, society: str | None = None, cause: Cause | None = None, limit: int = 50
+) -> Sequence[Any]:
+    """Rows for staff, the latest first."""
+    statement = select(suppression).order_by(suppression.c.last_at.desc(), suppression.c.address_key).limit(limit)
+    if society is not None:
+        statement = statement.where(suppression.c.society == society)
+    if cause is not None:
+        statement = statement.where(suppression.c.cause == cause.value)
+    return (await tx.execute(statement)).all()
+
+
+def key_of(text: str) -> str:
+    """The key of an address as the database holds it."""
+    return stored(text).key
