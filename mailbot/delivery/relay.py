@@ -18,13 +18,12 @@ from aiosmtplib.response import SMTPResponse
 from mailbot.config.site import RelaySection, split_endpoint
 from mailbot.delivery.line import Line, RefusedError
 from mailbot.mail.address import LEGACY_DOMAINS, Address
-from mailbot.mail.status import Effect, Outcome, OutcomeKind, Stage, Status, classify, lost, relay_status
+from mailbot.mail.status import Effect, Outcome, OutcomeKind, Stage, Status, relay_status
+from mailbot.mail.verdict import classify, lost
 
 IDLE_SECONDS = 30.0
 """A connection left alone for longer is not trusted any more: a firewall may have forgotten it without a word."""
 MAILS_A_CONNECTION = 1000
-
-_EARLY = frozenset({Stage.CONNECT, Stage.EHLO})
 
 
 def _host_time() -> int:
@@ -104,7 +103,8 @@ class SmtpRelay:
         except RefusedError as refused:
             return self._answered(refused.response, attempt.stage)
         except _TooLateError:
-            return self._outcome(OutcomeKind.DEFERRED, "4.4.7", "deadline passed before the content was sent")
+            status = Status(451, "4.4.7", "(deadline passed before the content was sent)")
+            return Outcome(OutcomeKind.DEFERRED, status, self._name, stage=attempt.stage)
         except TimeoutError:
             return self._lost(attempt.stage, "no answer in time")
         except (SMTPException, OSError) as error:
@@ -255,7 +255,7 @@ class SmtpRelay:
                 await line.command(b"RCPT TO:<%b>\r\n" % spelling.encode("ascii"))
             except RefusedError as refused:
                 status = relay_status(*refused.response)
-                effect = classify(status.code, status.enhanced, Stage.RCPT).effect
+                effect = classify(status.code, status.enhanced, Stage.RCPT, status.text).effect
                 if effect is not Effect.SYNTAX or number == len(spellings):
                     raise
                 continue
@@ -275,17 +275,13 @@ class SmtpRelay:
         status = relay_status(*response)
         if not 200 <= status.code < 600:
             return self._lost(stage, "an answer that is no SMTP reply")
-        meaning = classify(status.code, status.enhanced, stage)
-        effect = Effect.OUR_FAULT if stage in _EARLY else meaning.effect  # it says so to every mail
-        return Outcome(meaning.kind, status, self._name, effect)
+        verdict = classify(status.code, status.enhanced, stage, status.text)
+        return Outcome(verdict.kind, status, self._name, verdict.effect, verdict.cause, stage)
 
     def _lost(self, stage: Stage, why: str) -> Outcome:
-        effect = Effect.OUR_FAULT if stage in _EARLY else Effect.NONE
-        return self._outcome(lost(stage).kind, "4.4.2", f"connection lost at {stage}: {why}", effect)
-
-    def _outcome(self, kind: OutcomeKind, enhanced: str, text: str, effect: Effect = Effect.NONE) -> Outcome:
-        """An outcome in our own words, where the relay said nothing. RFC 3463 section 3.5."""
-        return Outcome(kind, Status(451, enhanced, f"({text[:180]})"), self._name, effect)
+        status = Status(451, "4.4.2", f"(connection lost at {stage}: {why})"[:200])  # RFC 3463 section 3.5
+        verdict = lost(stage)
+        return Outcome(verdict.kind, status, self._name, verdict.effect, verdict.cause, stage)
 
     @property
     def _name(self) -> str:

@@ -1,5 +1,6 @@
-"""SMTP replies as values: those we give, those a relay gives us, and what the latter mean for a mail.
+"""SMTP replies as values: those we give and those a relay gives us, and the words for what became of a mail.
 
+What a relay's reply means is told by `mailbot.mail.verdict`.
 Standards: RFC 5321 section 4.2 (codes), RFC 3463 (enhanced codes).
 """
 
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mailbot.mail.address import AddressProblem
+from mailbot.mail.causes import Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +100,16 @@ class Stage(StrEnum):
 
     CONNECT = "connect"
     EHLO = "ehlo"
+    TLS = "tls"
     AUTH = "auth"
     MAIL = "mail"
     RCPT = "rcpt"
     DATA = "data"
     DOT = "dot"
+
+
+BEFORE_MAIL = frozenset({Stage.CONNECT, Stage.EHLO, Stage.TLS, Stage.AUTH})
+"""Before any mail is spoken of: what the relay says here it says to all of them, and it names nobody."""
 
 
 class OutcomeKind(StrEnum):
@@ -123,67 +130,29 @@ class Effect(StrEnum):
     POLICY = "policy"  # content or reputation: never the address's fault; the same for many recipients is an alarm
     SYNTAX = "syntax"  # the spelling was refused: the other one of `Address.wire` and `rfc_wire` may do
     SLOW_DOMAIN = "slow-domain"  # the receiving side wants less: slow the whole domain down
+    SESSION = "session"  # the relay is in trouble, nothing was said about the mail: another relay may take it
     OUR_FAULT = "our-fault"  # the relay does not take our mail at all: pause, keep every mail, alarm
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What a reply means: for the mail (`kind`) and beyond it (`effect`)."""
+    """What a reply means: for the mail (`kind`), beyond it (`effect`), and why it came to that, unless it was taken."""
 
     kind: OutcomeKind
-    effect: Effect
+    effect: Effect = Effect.NONE
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one attempt to deliver ended. `relay` names who said so, for staff."""
+    """How one attempt to deliver ended, and at which stage. `relay` names who said so, for staff.
+
+    `cause` is None where the mail was taken, or nothing was said about it.
+    """
 
     kind: OutcomeKind
     status: Status
     relay: str = ""
     effect: Effect = Effect.NONE
-
-
-_SESSION = frozenset({Stage.CONNECT, Stage.EHLO, Stage.AUTH, Stage.MAIL})
-
-# First match wins: (code or None, pattern of the enhanced code, effect). An absent enhanced code is "".
-_TEMPORARY: tuple[tuple[int | None, str, Effect], ...] = (
-    (421, r".*", Effect.SLOW_DOMAIN),
-    (None, r"4\.7\.\d+", Effect.SLOW_DOMAIN),
-    (None, r"4\.2\.2", Effect.SOFT),
-)
-_PERMANENT: tuple[tuple[int | None, str, Effect], ...] = (
-    (None, r"5\.1\.(1|2|10)", Effect.SUPPRESS),
-    (None, r"5\.2\.2", Effect.SOFT),
-    (None, r"5\.7\.\d+", Effect.POLICY),
-    (None, r"5\.1\.3", Effect.SYNTAX),
-    (501, r"(5\.5\.\d+)?", Effect.SYNTAX),
-    (553, r"", Effect.SYNTAX),
-    (552, r"", Effect.SOFT),  # RFC 5321 section 4.5.3.1.10: a bare 552 at RCPT is no verdict on the address
-)
-
-
-def _effect(table: tuple[tuple[int | None, str, Effect], ...], code: int, enhanced: str) -> Effect:
-    for wanted, pattern, effect in table:
-        if wanted in (None, code) and re.fullmatch(pattern, enhanced):
-            return effect
-    return Effect.NONE
-
-
-def classify(code: int, enhanced: str | None, stage: Stage) -> Diagnosis:
-    """What a relay's reply means: by its first digit, then where it came, then its enhanced code."""
-    match code // 100:
-        case 2 if stage is Stage.DOT:
-            return Diagnosis(OutcomeKind.DELIVERED, Effect.NONE)
-        case 5 if stage in _SESSION:
-            # Nothing was said about the recipient yet: the mail waits, the sending side needs a person.
-            return Diagnosis(OutcomeKind.DEFERRED, Effect.OUR_FAULT)
-        case 5:
-            return Diagnosis(OutcomeKind.FAILED, _effect(_PERMANENT, code, enhanced or ""))
-        case _:
-            return Diagnosis(OutcomeKind.DEFERRED, _effect(_TEMPORARY, code, enhanced or ""))
-
-
-def lost(stage: Stage) -> Diagnosis:
-    """What a lost connection means (RFC 1047: after the final dot nobody knows)."""
-    return Diagnosis(OutcomeKind.UNKNOWN if stage is Stage.DOT else OutcomeKind.DEFERRED, Effect.NONE)
+    cause: Cause | None = None
+    stage: Stage = Stage.DOT

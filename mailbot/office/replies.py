@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-from mailbot.mail.status import Effect, OutcomeKind, Stage, classify
+from mailbot.mail.causes import Cause
+from mailbot.mail.status import Effect, OutcomeKind, Stage
+from mailbot.mail.verdict import classify
 
 _CODES = re.compile(r"(?:^|: )(\d{3})(?: (\d\.\d{1,3}\.\d{1,3}))?(?= |$)")
 
@@ -16,6 +18,8 @@ _FAILED = {
     Effect.POLICY: "相手側が受け取りを断りました（迷惑メール対策や受信設定）",
     Effect.SYNTAX: "メールアドレスの書き方が相手側に受け入れられませんでした",
 }
+_FILTERED = "あて先のメールアドレスがないか、受信拒否の設定で断られました"
+_UNSAID = {(Effect.NONE, Cause.FILTERED), (Effect.NONE, Cause.UNKNOWN_USER)}
 _DEFERRED = {
     Effect.SOFT: "あて先のメールボックスがいっぱいです。あとでもう一度送ります",
     Effect.SLOW_DOMAIN: "相手側が混み合っています。あとでもう一度送ります",
@@ -28,24 +32,26 @@ def plain(outcome: str, reply: str) -> str:
     """A row of `attempt` (`outcome`, `relay_reply`) as a Japanese sentence, with the reply's codes where it has any."""
     found = _CODES.search(reply)
     code, enhanced = (int(found[1]), found[2] or "") if found else (0, "")
-    words = _words(outcome, code, enhanced)
+    words = _words(outcome, code, enhanced, reply[found.end() :].strip() if found else "")
     codes = f"{code} {enhanced}".strip() if code else ""
     return f"{words}（{codes}）" if codes and outcome != OutcomeKind.DELIVERED else words
 
 
-def _words(outcome: str, code: int, enhanced: str) -> str:
-    effect = classify(code, enhanced, Stage.RCPT).effect
+def _words(outcome: str, code: int, enhanced: str, text: str) -> str:
+    meaning = classify(code, enhanced, Stage.RCPT, text)
     match outcome:
         case OutcomeKind.DELIVERED:
             return _DONE
         case OutcomeKind.UNKNOWN:
             return _UNSURE
+        case OutcomeKind.FAILED if (meaning.effect, meaning.cause) in _UNSAID:
+            return _FILTERED
         case OutcomeKind.FAILED:
-            return _FAILED.get(effect, "届けられませんでした")
+            return _FAILED.get(meaning.effect, "届けられませんでした")
         case _ if enhanced.startswith("4.4."):
             return _LOST
         case _:
-            return _DEFERRED.get(effect, "いまは受け取られませんでした。あとでもう一度送ります")
+            return _DEFERRED.get(meaning.effect, "いまは受け取られませんでした。あとでもう一度送ります")
 
 
 _STATES = {

@@ -24,6 +24,11 @@ from mailbot.office.replies import ended, plain
         ("failed", "relay:25: 550 5.1.1 no such user", "このあて先のメールアドレスはありません（550 5.1.1）"),
         ("failed", "relay:25: 552 5.2.2 full", "あて先のメールボックスがいっぱいで、届けられませんでした（552 5.2.2）"),
         ("failed", "relay:25: 550 5.7.1 spam", "相手側が受け取りを断りました（迷惑メール対策や受信設定）（550 5.7.1）"),
+        (
+            "failed",
+            "relay:25: 550 Unknown user a@docomo.ne.jp",
+            "あて先のメールアドレスがないか、受信拒否の設定で断られました（550）",
+        ),
         ("failed", "relay:25: 553 bad", "メールアドレスの書き方が相手側に受け入れられませんでした（553）"),
         ("failed", "relay:25: 554 no", "届けられませんでした（554）"),
         ("failed", "no code at all", "届けられませんでした"),
