@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.config import Settings
+from mailbot.intake.budgets import SILENT, STRANGERS, Asker, Budgets
 from mailbot.intake.screening import HEARD, Action, OwnAddresses, Reason, Tier, Verdict, judge, silence
 from mailbot.mail import status
 from mailbot.mail.address import Address
@@ -25,9 +26,8 @@ from mailbot.mail.authentication import Authentication
 from mailbot.mail.bodytext import Words, words
 from mailbot.mail.envelope import Envelope, Purpose
 from mailbot.mail.inbound import Inbound, facts, inbox_key
-from mailbot.mail.network import network_of
 from mailbot.mail.status import Status
-from mailbot.ratelimit import Hit, Ledger, Limits
+from mailbot.ratelimit import Ledger
 from mailbot.registration import helpdesk, stops
 from mailbot.registration.context import Context
 from mailbot.registration.helpdesk import HelpMail
@@ -36,7 +36,7 @@ from mailbot.store.alarms import raise_alarm
 from mailbot.store.bulk import Bulk
 from mailbot.store.engine import OUTAGES
 from mailbot.store.keys import among, values
-from mailbot.store.tables import inbox, member
+from mailbot.store.tables import inbox
 from mailbot.telemetry import emit
 
 WINNING = (Purpose.REGISTRATION, Purpose.HELP, Purpose.BOUNCE, Purpose.POSTMASTER, Purpose.ABUSE, Purpose.NO_REPLY)
@@ -45,7 +45,6 @@ WINNING = (Purpose.REGISTRATION, Purpose.HELP, Purpose.BOUNCE, Purpose.POSTMASTE
 LOOPS = (Reason.LOOP, Reason.TOO_MANY_RECEIVED)
 """Reasons that staff hear of: something keeps sending."""
 
-CAP_REFRESH_MS = 60_000
 GATHER_SECONDS = 0.005
 
 
@@ -55,8 +54,7 @@ _SEEN = select(inbox.c.society, inbox.c.inbox_key).where(among(inbox.c.society, 
 
 
 TRIES_KEPT = 10_000
-SILENT = frozenset({"address", "unproved", "unproved-all", helpdesk.SCOPE})
-"""Budgets whose excess is taken over and dropped: one address asks too often, or nobody knows who asks."""
+STORM = "senders whom nothing vouches for are over their share of this hour: they get no answer"
 
 
 class Vouching(Protocol):
@@ -88,6 +86,12 @@ class _Waiting:
         assert sender is not None
         return sender
 
+    @property
+    def asker(self) -> Asker:
+        # A help desk hears those whom nobody would answer, too.
+        proved = self.verdict.action is Action.ANSWER and self.verdict.tier is Tier.PROVED
+        return Asker(self.society, self.sender, proved, self.envelope.peer if self.envelope.direct else None)
+
 
 class Reception:
     """Lifetime: one intake role. `receive` may be called from any number of sessions at once."""
@@ -101,16 +105,9 @@ class Reception:
         self._closed = False
         self._crowd = 0
         self._gathered = asyncio.Event()
-        self._caps: dict[str, tuple[int, Limits]] = {}
         self._own = _own(ctx.settings)
         self._legacy_domains = frozenset(ctx.settings.site.smtp.legacy_domains)
-        budgets = self._budgets = ctx.settings.site.budgets
-        self._unproved = Limits(hour=budgets.unproved_per_hour, day=budgets.unproved_per_day)
-        self._limits = (
-            Limits(budgets.address_per_minute, budgets.address_per_hour, budgets.address_per_day),
-            Limits(hour=budgets.domain_per_hour),
-            Limits(hour=budgets.network_per_hour),
-        )
+        self._budgets = Budgets(ctx.settings)
 
     async def receive(self, envelope: Envelope) -> Status:
         """The answer to the end of DATA. 250 only when everything is committed."""
@@ -225,13 +222,18 @@ class Reception:
         ctx.store.wake("outbox")
 
     async def _work(self, ctx: Context, tx: AsyncConnection, batch: list[_Waiting], now: int) -> list[Status]:
-        await self._refresh_caps(tx, {w.society for w in batch}, now)
-        hits = {id(w): self._hits(w) for w in batch if w.words is not None or w.verdict.action is Action.ANSWER}
-        told = {id(w): helpdesk.told(ctx.settings.site, w.society, w.sender) for w in batch if w.words is not None}
-        ledger = await Ledger.lock(tx, [hit.key for group in (*hits.values(), *told.values()) for hit in group], now)
+        budgets = self._budgets
+        await budgets.refresh(tx, {w.society for w in batch}, now)
+        heeded = [(w, w.asker) for w in batch if w.words is not None or w.verdict.action is Action.ANSWER]
+        hits = {id(w): budgets.answer(who) if w.words is None else budgets.request(who) for w, who in heeded}
+        told = {id(w): budgets.word(who) for w, who in heeded if w.words is not None}
+        warnings = {who.society: budgets.warning(who.society) for _, who in heeded if not who.proved}
+        every = [hit for group in (*hits.values(), *told.values(), warnings.values()) for hit in group]
+        ledger = await Ledger.lock(tx, [hit.key for hit in every], now)
         seen = await self._seen(tx, batch)
         paused = await stops.paused(tx)
         answers: list[Status] = []
+        alarms: dict[tuple[str, str], str] = {}
         rows: list[dict[str, object]] = []
         wanted: list[tuple[_Waiting, dict[str, object]]] = []
         heard: list[tuple[HelpMail, dict[str, object]]] = []
@@ -251,17 +253,17 @@ class Reception:
                     if over.scope not in SILENT:
                         # a posting day must drop nobody: the sender's server will try again
                         text = f"{over.scope} {over.subject}".rstrip() + " is over its cap for this hour: mails get 451"
-                        await raise_alarm(tx, waiting.society, f"budget-{over.scope}", text, now)
+                        alarms[waiting.society, f"budget-{over.scope}"] = text
                         emit("mail.deferred", society=waiting.society, reason=Reason.OVER_BUDGET, scope=over.scope)
                         answers.append(status.OVER_LIMIT)
                         continue
+                    if over.scope == STRANGERS and ledger.allow([warnings[waiting.society]]) is None:
+                        alarms[waiting.society, "budget-unproved"] = STORM
             telling = waiting.words is not None and verdict.action is Action.ANSWER
             if telling and ledger.allow(told[id(waiting)]) is not None:
                 verdict = Verdict(Action.DISCARD, status.OK, Reason.ACKNOWLEDGED_BEFORE, verdict.address)
             if verdict.reason in LOOPS:
-                await raise_alarm(
-                    tx, waiting.society, "mail-loop", f"mail from {waiting.envelope.peer} goes in circles", now
-                )
+                alarms[waiting.society, "mail-loop"] = f"mail from {waiting.envelope.peer} goes in circles"
             seen.add((waiting.society, waiting.key))
             row = _row(waiting, verdict)
             rows.append(row)
@@ -273,6 +275,8 @@ class Reception:
                 wanted.append((waiting, row))
             emit("mail.received", society=waiting.society, reason=verdict.reason, peer=waiting.envelope.peer)
         await ledger.save(tx)
+        for (society, kind), text in sorted(alarms.items()):  # one a batch; in order, for the rows are locks
+            await raise_alarm(tx, society, kind, text, now)
         ids = await request_links(
             ctx,
             tx,
@@ -292,39 +296,6 @@ class Reception:
             # a second robot may have taken the same mail in the meantime: the unique key then fails this batch
             await _NOTE.run(tx, rows)
         return answers
-
-    def _hits(self, waiting: _Waiting) -> list[Hit]:
-        society, address = waiting.society, waiting.sender
-        if waiting.words is not None:
-            network = Hit(society, "network", network_of(waiting.envelope.peer), self._limits[2])
-            return [*helpdesk.hits(society, address, self._caps[society][1]), network]
-        by_address, by_domain, by_network = self._limits
-        if waiting.verdict.tier is Tier.UNPROVED:
-            # Budgets of their own: whoever forges senders can use up nothing that proved ones need.
-            share = (self._caps[society][1].hour or 0) * self._budgets.unproved_percent // 100
-            return [
-                Hit(society, "address", address.key, by_address),
-                Hit(society, "unproved", address.key, self._unproved),
-                Hit(society, "unproved-all", "", Limits(hour=max(1, share))),
-            ]
-        return [
-            Hit(society, "address", address.key, by_address),
-            Hit(society, "domain", address.domain, by_domain),
-            Hit(society, "network", network_of(waiting.envelope.peer), by_network),
-            Hit(society, "society", "", self._caps[society][1]),
-        ]
-
-    async def _refresh_caps(self, tx: AsyncConnection, societies: set[str], now: int) -> None:
-        """A society's cap follows its roster: members not yet registered, counted at most once a minute."""
-        budgets = self._ctx.settings.site.budgets
-        for society in societies:
-            if society in self._caps and now - self._caps[society][0] < CAP_REFRESH_MS:
-                continue
-            waiting = await tx.scalar(
-                select(func.count()).select_from(member).where(member.c.society == society, member.c.state == "invited")
-            )
-            cap = max(budgets.society_per_hour_min, (waiting or 0) * budgets.society_per_hour_percent // 100)
-            self._caps[society] = (now, Limits(hour=cap))
 
     async def _seen(self, tx: AsyncConnection, batch: list[_Waiting]) -> set[tuple[str, bytes]]:
         found = await tx.execute(_SEEN, values([(w.society, w.key) for w in batch]))

@@ -42,9 +42,9 @@ class HelpMail:
     acknowledge: bool
 
 
-def hits(society: str, sender: Address, cap: Limits) -> list[Hit]:
-    """The budgets a request uses."""
-    return [Hit(society, SCOPE, sender.key, Limits(hour=AN_HOUR)), Hit(society, "help-society", "", cap)]
+def hits(society: str, sender: Address, together: str, cap: Limits) -> list[Hit]:
+    """The budgets a request uses: its sender's, and the one of all its kind (`together`)."""
+    return [Hit(society, SCOPE, sender.key, Limits(hour=AN_HOUR)), Hit(society, together, "", cap)]
 
 
 def told(site: Site, society: str, sender: Address) -> list[Hit]:

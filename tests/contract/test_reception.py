@@ -22,6 +22,7 @@ from mailbot.store.tables import inbox, link, outbox
 from tests.support.factory import HOUR, MINUTE, NOW, UNCHECKED, World, settings
 
 REGISTRATION = "touroku@yokokou.example"
+ROSTER = {"SOCIETY_PER_HOUR_MIN": "1", "SOCIETY_PER_HOUR_PERCENT": "100", "OTHER_DOMAIN_PERCENT": "100"}
 
 
 def mail(
@@ -227,7 +228,7 @@ async def test_a_cap_follows_the_roster(here: World) -> None:
         here.ctx,
         settings=settings(
             here.ctx.settings.folder.parent,
-            {"BUDGETS_SOCIETY_PER_HOUR_MIN": "1", "BUDGETS_SOCIETY_PER_HOUR_PERCENT": "100"},
+            {f"BUDGETS_{name}": value for name, value in ROSTER.items()},
         ),
     )
     for _ in range(3):
