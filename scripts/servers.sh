@@ -5,6 +5,7 @@ set -euo pipefail
 # program, where it may also lie, Debian package
 wanted="
 postfix     /usr/sbin/postfix                                      postfix
+opendkim    /usr/sbin/opendkim                                     opendkim
 swaks       /usr/bin/swaks                                         swaks
 chromium    /usr/bin/chromium                                      chromium
 zbarimg     /usr/bin/zbarimg                                       zbar-tools

@@ -11,7 +11,7 @@ import pytest
 _SEARCH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/lib/postfix/sbin"])
 _PACKAGES = {
     "chromium": "chromium",
-    "opendkim-testmsg": "opendkim-tools",
+    "opendkim": "opendkim",
     "postfix": "postfix",
     "strings": "binutils",
     "swaks": "swaks",
