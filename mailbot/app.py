@@ -31,6 +31,7 @@ from mailbot.delivery.courier import Courier
 from mailbot.delivery.relay import Relay, open_relay
 from mailbot.dns import Resolver
 from mailbot.intake.authentication import Authenticator, unchecked
+from mailbot.intake.imap import ImapIntake
 from mailbot.intake.reception import Reception
 from mailbot.intake.smtp import SmtpListener
 from mailbot.letters import Letters
@@ -289,6 +290,7 @@ class Robot:
             unchecked=unchecked(settings.site),
             upstream=Peers(settings.site.authentication.upstream_peers),
         )
+        mailboxes = ImapIntake(settings, ctx.store, reception, self.clock.now)
         pages = member_app(ctx, template_folders(settings), clock=self.clock.now)
         doors = self._doors or Doors()
         sockets = {endpoint: doors.take(endpoint) for endpoint in endpoints(settings, self.roles)}
@@ -305,6 +307,7 @@ class Robot:
             if Role.INTAKE in self.roles:
                 await listener.start(sockets.__getitem__)
                 tasks.append(group.create_task(reception.run()))
+                mailboxes.start()
             tasks.append(group.create_task(self._keep_clock(ctx.store)))
             hints = group.create_task(listen(ctx.store))
             self.started.set()
@@ -312,7 +315,8 @@ class Robot:
             await self._stop.wait()
             emit("robot.stopping")
             # the way in closes first, then the pages, last the way out: nothing accepted waits for the next start
-            await listener.stop(settings.site.courier.drain_seconds)
+            grace = settings.site.courier.drain_seconds
+            await asyncio.gather(listener.stop(grace), mailboxes.stop(grace))
             hints.cancel()
             for task in reversed(tasks):
                 task.cancel()

@@ -138,6 +138,12 @@ class Reception:
             self._gathered.set()
         return await waiting.answer
 
+    def place(self, envelope: Envelope) -> tuple[str, Purpose, bytes]:
+        """Society, purpose and inbox key of a mail: what `receive` will know it by."""
+        society, purpose = self._route(envelope.recipients)
+        inbound = facts(envelope.content, self._legacy_domains)
+        return society, purpose, inbox_key(society, purpose, envelope.reverse_path, inbound)
+
     async def _author(
         self, envelope: Envelope, inbound: Inbound, purpose: Purpose, key: bytes
     ) -> Authentication | None:

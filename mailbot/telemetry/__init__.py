@@ -28,6 +28,10 @@ SECONDS = Histogram(
 QUEUE = Gauge("mailbot_queue_mails", "Mails in the outbox", ["society", "lane", "state"], registry=REGISTRY)
 QUEUE_AGE = Gauge("mailbot_queue_oldest_seconds", "Age of the oldest queued mail", ["lane"], registry=REGISTRY)
 ALARMS = Gauge("mailbot_alarms", "Alarms raised in the last day", ["kind"], registry=REGISTRY)
+MAILBOX_UP = Gauge("mailbot_imap_up", "Whether this process watches the mailbox", ["mailbox"], registry=REGISTRY)
+MAILBOX_WAITING = Gauge(
+    "mailbot_imap_waiting_mails", "Mails of the mailbox that are tried again later", ["mailbox"], registry=REGISTRY
+)
 
 MAX_VALUE = 200
 _ADDRESS = re.compile(r"[^\s<>@,;:\"']{1,64}@((?:[\w-]{1,63}\.)+[\w-]{2,63})")

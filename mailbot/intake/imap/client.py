@@ -1,0 +1,315 @@
+"""One connection to an IMAP server: aioimaplib with a guard around every wait.
+
+aioimaplib leaves commands waiting for ever when a connection is lost, when IDLE is answered with BYE and when a server
+asks on in an XOAUTH2 login; an answer of a thousand lines at once ends in its recursion. So every command races against
+the end of the connection and a time limit, what comes in is handed on in small pieces, and whoever catches `Lost` or
+anything else throws the connection away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import ssl
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from aioimaplib import aioimaplib
+
+from mailbot.config.site import ImapMailbox
+from mailbot.intake.imap import wire
+from mailbot.intake.imap.wire import Facts, Line, Selected
+
+CONNECT_SECONDS = 20
+COMMAND_SECONDS = 60
+IDLE_SECONDS = 15
+"""The longest wait for the server's + after IDLE, and for its answer to DONE."""
+PIECE = 4096
+"""Octets the library is given at once: it goes one call deeper with each line."""
+HEADER_LIMIT = 64 * 1024 + 1  # octets; one too many, so that its reader sees it is too long
+BODY_LIMIT = 64 * 1024  # octets
+DONE = "$RobotDone"
+_LATER = re.compile(rb"\[(UNAVAILABLE|INUSE|SERVERBUG|LIMIT)\]", re.IGNORECASE).search
+"""RFC 5530: the login may be right, the server is not."""
+
+
+class Lost(OSError):
+    """The connection is of no use any more; the text says why."""
+
+
+class Denied(Exception):
+    """The server, or we, will refuse the next try just as well: login, certificate, folder. The text says what."""
+
+
+class _Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # the library has no types
+    news = False
+    """Mail was announced while nobody idled, which the library passes over."""
+
+    def data_received(self, data: bytes) -> None:
+        for start in range(0, len(data), PIECE):
+            super().data_received(data[start : start + PIECE])
+
+    async def welcome(self, line: bytes) -> None:
+        try:
+            await super().welcome(line)
+        except Exception as error:
+            self.conn_lost_cb(error)
+
+    def _untagged_response(self, line: bytes) -> Any:
+        if line.endswith(b" EXISTS"):
+            self.news = True
+        return super()._untagged_response(line)
+
+    def _continuation(self, line: bytes) -> None:
+        pending = self.pending_sync_command
+        if pending is not None and pending.name == "AUTHENTICATE":
+            self.send("")  # the challenge holds the error; an empty answer brings the NO
+        super()._continuation(line)
+
+
+class _Client(aioimaplib.IMAP4):  # type: ignore[misc]
+    def create_client(self, host: str, port: int, loop: Any, conn_lost_cb: Any = None, ssl_context: Any = None) -> None:
+        running = asyncio.get_running_loop()
+        self.protocol = _Protocol(running, conn_lost_cb)
+        self._client_task = running.create_task(
+            running.create_connection(lambda: self.protocol, host, port, ssl=ssl_context)
+        )
+
+
+def secret(mailbox: ImapMailbox) -> Path:
+    """The file with the password or the token."""
+    return mailbox.password_file if mailbox.password_file != Path() else mailbox.token_file
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_mode & 0o077:
+            raise Denied(f"{path}: others can read this secret: run `chmod 600 {path}`")
+        return path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Denied(f"{path} cannot be read: {error}") from None
+
+
+class Connection:
+    """Open and logged in. Raises Lost; after any exception `abort` is all that may be called."""
+
+    def __init__(self, mailbox: ImapMailbox, context: ssl.SSLContext) -> None:
+        self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._client = _Client(
+            mailbox.host, mailbox.port, timeout=COMMAND_SECONDS, conn_lost_cb=self._gone, ssl_context=context
+        )
+        self._selected = Selected(0, None, False)
+
+    @classmethod
+    async def open(cls, mailbox: ImapMailbox) -> Self:
+        """Connects with TLS and logs in. Raises Lost, Denied."""
+        word = _read(secret(mailbox))
+        try:
+            context = ssl.create_default_context(cafile=mailbox.ca_file if mailbox.ca_file != Path() else None)
+        except OSError as error:
+            raise Denied(f"{mailbox.ca_file}: {error}") from None
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        made = cls(mailbox, context)
+        try:
+            await made._greet(mailbox)
+            await made._login(mailbox, word)
+        except BaseException:
+            made.abort()
+            raise
+        return made
+
+    async def _greet(self, mailbox: ImapMailbox) -> None:
+        try:
+            await self._do(self._client.wait_hello_from_server(), CONNECT_SECONDS)
+        except Lost as lost:
+            if isinstance(lost.__cause__, ssl.SSLCertVerificationError):
+                words = lost.__cause__.verify_message
+                raise Denied(f"the certificate of {mailbox.host} is not to be trusted: {words}") from lost
+            raise
+
+    async def _login(self, mailbox: ImapMailbox, word: str) -> None:
+        if self._client.get_state() != aioimaplib.NONAUTH:
+            raise Denied("the server lets anybody in (PREAUTH)")
+        if mailbox.token_file != Path():
+            if not self._offers("AUTH=XOAUTH2"):
+                raise Denied("the server does not offer XOAUTH2")
+            work = self._client.xoauth2(mailbox.user, word)
+        else:
+            work = self._client.login(wire.quoted(mailbox.user), word)
+        answer = await self._do(work, COMMAND_SECONDS, plain=True)
+        if answer.result != "OK":
+            said = b" ".join(bytes(line) for line in answer.lines[-1:])
+            words = said.decode("ascii", "replace")
+            if _LATER(said):
+                raise Lost(f"the server cannot log in {mailbox.user} at the moment: {words}")
+            raise Denied(f"the server refuses the login of {mailbox.user}: {words}")
+        await self._do(self._client.protocol.capability(), COMMAND_SECONDS)
+
+    def _offers(self, capability: str) -> bool:
+        return capability in {str(one).upper() for one in self._client.protocol.capabilities}
+
+    @property
+    def flag(self) -> str:
+        """What marks a mail that is done with."""
+        return DONE if self._selected.keywords else r"\Flagged"
+
+    async def select(self, folder: str) -> Selected:
+        """Opens the folder. Raises Denied where that cannot be."""
+        answer = await self._do(self._client.select(wire.folder_name(folder)), COMMAND_SECONDS)
+        if answer.result != "OK":
+            raise Denied(f"folder {folder} cannot be opened: {answer.lines[-1].decode('ascii', 'replace')}")
+        try:
+            self._selected = wire.selected(answer.lines)
+        except ValueError:
+            raise Denied(f"folder {folder} has no UIDVALIDITY: such a server cannot be read safely") from None
+        return self._selected
+
+    async def search(self, first: int, *, everything: bool = False) -> list[int]:
+        """UIDs from `first` on, without those marked as done where the mark is ours alone."""
+        self._client.protocol.news = False
+        unmarked = [] if everything or not self._selected.keywords else ["UNKEYWORD", DONE]
+        found = await self._search(*unmarked, "UID", f"{first}:*")
+        return [uid for uid in found if uid >= first]  # the star is the last mail, however low its number
+
+    async def present(self, uids: Sequence[int]) -> set[int]:
+        """Which of these UIDs there are."""
+        return set(await self._search("UID", wire.uid_set(uids))) if uids else set()
+
+    async def _search(self, *criteria: str) -> list[int]:
+        answer = await self._do(self._client.uid_search(*criteria, charset=None), COMMAND_SECONDS)
+        return wire.found(_ok(answer, "SEARCH"))
+
+    async def facts(self, uids: Sequence[int]) -> dict[int, Facts]:
+        """UID -> facts of those that are still there."""
+        return wire.facts(await self._fetch(uids, "(UID FLAGS INTERNALDATE RFC822.SIZE)"))
+
+    async def headers(self, uids: Sequence[int]) -> dict[int, bytes]:
+        """UID -> header block with its blank line, cut one octet past 64 KiB."""
+        return wire.contents(await self._fetch(uids, f"(UID BODY.PEEK[HEADER]<0.{HEADER_LIMIT}>)"))
+
+    async def bodies(self, uids: Sequence[int]) -> dict[int, bytes]:
+        """UID -> the first 64 KiB of the body."""
+        return wire.contents(await self._fetch(uids, f"(UID BODY.PEEK[TEXT]<0.{BODY_LIMIT}>)"))
+
+    async def _fetch(self, uids: Sequence[int], what: str) -> Sequence[Line]:
+        if not uids:
+            return ()
+        answer = await self._do(self._client.uid("fetch", wire.uid_set(uids), what), COMMAND_SECONDS)
+        # NO means that some mails have gone meanwhile (RFC 2180 section 4.1.3)
+        return answer.lines if answer.result == "NO" else _ok(answer, "FETCH")
+
+    async def mark(self, uids: Sequence[int]) -> bool:
+        return await self._store(uids, self.flag)
+
+    async def _store(self, uids: Sequence[int], flag: str) -> bool:
+        return await self._uid("store", wire.uid_set(uids), "+FLAGS.SILENT", f"({flag})")
+
+    async def move(self, uids: Sequence[int], folder: str) -> bool:
+        """Moves mails to a folder, which is made where it is missing. False where the server cannot, or will not."""
+        verb = "move" if self._offers("MOVE") else "copy" if self._offers("UIDPLUS") else ""
+        name, given = wire.folder_name(folder), wire.uid_set(uids)
+        if not verb:  # a plain EXPUNGE would take mails along that somebody else deleted
+            return False
+        if not await self._uid(verb, given, name):
+            await self._do(self._client.create(name), COMMAND_SECONDS)
+            if not await self._uid(verb, given, name):
+                return False
+        if verb == "copy":
+            return await self._store(uids, r"\Deleted") and await self._uid("expunge", given)
+        return True
+
+    async def _uid(self, *words: str) -> bool:
+        answer = await self._do(self._client.uid(*words), COMMAND_SECONDS)
+        return bool(answer.result == "OK")
+
+    async def idle(
+        self, seconds: float, stop: asyncio.Event, beat: float, on_beat: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Until mail is announced, `stop` is set, or `seconds` are over; `on_beat` is called every `beat` seconds."""
+        if self._client.protocol.news:
+            return
+        queue: asyncio.Queue[Any] = self._client.protocol.idle_queue
+        while not queue.empty():
+            queue.get_nowait()
+        idle = None
+        if self._offers("IDLE"):
+            idle = await self._do(self._client.idle_start(seconds + COMMAND_SECONDS), IDLE_SECONDS)
+        stopped = asyncio.ensure_future(stop.wait())
+        pushed = asyncio.ensure_future(queue.get())
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        try:
+            while (left := end - loop.time()) > 0:
+                waiting = {stopped, pushed, self._lost, *((idle,) if idle else ())}
+                done, _ = await asyncio.wait(waiting, timeout=min(left, beat), return_when=asyncio.FIRST_COMPLETED)
+                if self._lost in done:
+                    raise Lost(self._lost.result())
+                if pushed in done and not all(_chatter(line) for line in pushed.result()):
+                    break
+                if done - {pushed}:
+                    break
+                if pushed in done:
+                    pushed = asyncio.ensure_future(queue.get())
+                else:
+                    await on_beat()
+        finally:
+            stopped.cancel()
+            pushed.cancel()
+        if idle is not None:
+            if not idle.done():
+                self._client.idle_done()
+            _ok(await self._do(idle, IDLE_SECONDS), "IDLE")
+
+    async def logout(self) -> None:
+        with contextlib.suppress(Lost):
+            await self._do(self._client.logout(), IDLE_SECONDS)
+        self.abort()
+
+    def abort(self) -> None:
+        """Hangs up without a word."""
+        self._gone(None)
+        client = self._client
+        if client._idle_waiter is not None:
+            client._idle_waiter.cancel()
+        for task in (client._client_task, *client.tasks, *client.protocol.tasks):
+            if not task.done():
+                task.cancel()
+        if client.protocol.transport is not None:
+            client.protocol.transport.abort()
+
+    def _gone(self, error: BaseException | None) -> None:
+        if not self._lost.done():
+            self._lost.set_result(str(error or "the server hung up"))
+
+    async def _do(
+        self, work: Coroutine[Any, Any, Any] | asyncio.Future[Any], seconds: float, plain: bool = False
+    ) -> Any:
+        """Runs a command against the end of the connection and the clock."""
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait({task, self._lost}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if task.done() and not task.cancelled():
+                try:
+                    return task.result()
+                except (aioimaplib.AioImapException, OSError, ValueError, IndexError) as error:
+                    if plain and isinstance(error, ValueError):
+                        raise Denied("user, password or token hold characters that no login may have") from None
+                    raise Lost(f"{type(error).__name__}: {error}") from error
+            raise Lost(self._lost.result() if self._lost.done() else f"no answer in {seconds:g} s")
+        finally:
+            if not task.done():
+                task.cancel()
+
+
+def _ok(answer: Any, command: str) -> Sequence[Line]:
+    if answer.result != "OK":
+        raise Lost(f"{command} got {answer.result} {answer.lines[-1].decode('ascii', 'replace')[:120]}")
+    lines: Sequence[Line] = answer.lines
+    return lines
+
+
+def _chatter(line: bytes) -> bool:
+    """What a server says to keep the line open, such as `OK Still here`."""
+    return line.startswith(b"OK ") or line in aioimaplib.STOP_WAIT_SERVER_PUSH

@@ -1,0 +1,420 @@
+"""One watched folder: learns its numbers, takes in what has come, idles, and begins anew whatever happens.
+
+A mail's way: fetched, handed to reception, and only when that has committed written into the ledger, marked, moved. A
+robot that dies anywhere on this way finds the mail again, and the inbox key keeps it from answering twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+from mailbot.config import Settings
+from mailbot.config.site import ImapMailbox
+from mailbot.intake.imap import client
+from mailbot.intake.imap.client import Connection, Denied, Lost
+from mailbot.intake.imap.ledger import TOLD, Entry, Folder, Learnt, Ledger, State, Why, settled
+from mailbot.intake.imap.letter import Letters, written_at
+from mailbot.intake.imap.wire import Facts
+from mailbot.intake.screening import Reason
+from mailbot.mail.envelope import Envelope, Purpose
+from mailbot.mail.status import Status
+from mailbot.store import Store, lease
+from mailbot.store.alarms import raise_alarm
+from mailbot.store.engine import OUTAGES
+from mailbot.telemetry import MAILBOX_UP, MAILBOX_WAITING, emit
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+FIRST_RETRY_MS, LONGEST_RETRY_MS = 30_000, 30 * 60_000
+"""A mail that got 4xx waits this long at first, then twice as long each time."""
+
+
+class Funnel(Protocol):
+    """What is asked of `mailbot.intake.reception`."""
+
+    async def receive(self, envelope: Envelope) -> Status: ...
+
+    def place(self, envelope: Envelope) -> tuple[str, Purpose, bytes]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Waits in seconds."""
+
+    longest: float = 300
+    """Between two tries to connect: 1, 2, 4 … up to this."""
+    refused: float = 300
+    """After the first refused login, then twice as long each time: servers lock accounts that keep trying."""
+    refused_longest: float = 1800
+    alarm: float = 300
+    """A mailbox that is away this long is somebody's business."""
+    lease: float = 60
+    beat: float = 15
+    """How often the lease is made to last longer, and how often others ask for it."""
+
+
+class NotOurs(Exception):
+    """Another robot has the lease."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    envelope: Envelope
+    society: str
+    key: bytes
+
+
+@dataclass
+class _Memory:
+    """What the ledger says about the folder that is open, so that a look costs no query a mail."""
+
+    folder: Folder
+    ended: set[int] = field(default_factory=set)
+    waiting: dict[int, Entry] = field(default_factory=dict)
+    taken: dict[int, Entry] = field(default_factory=dict)
+
+    def note(self, entries: Sequence[Entry]) -> None:
+        for one in entries:
+            self.waiting.pop(one.uid, None)
+            if one.state is State.WAITING:
+                self.waiting[one.uid] = one
+                continue
+            self.ended.add(one.uid)
+            if one.state is State.TAKEN:
+                self.taken[one.uid] = one
+
+
+class Mailbox:
+    """Lifetime: one intake role."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        store: Store,
+        funnel: Funnel,
+        clock: Callable[[], int],
+        patience: Patience = Patience(),
+    ) -> None:
+        self.name = name
+        self._config: ImapMailbox = settings.site.imap[name]
+        self._keep_ms = settings.site.retention.inbox_days * DAY_MS
+        self._store = store
+        self._funnel = funnel
+        self._clock = clock
+        self._patience = patience
+        self._ledger = Ledger(name)
+        legacy = frozenset(settings.site.smtp.legacy_domains)
+        self._letters = Letters(name, self._config.addresses, settings.directory, legacy)
+        route = settings.directory.route(*self._config.addresses[0].rpartition("@")[::2])
+        self._society = route.society if route else ""
+        self._holder = secrets.token_hex(8)
+        self._held_until = 0
+        self._failures = self._refusals = 0
+        self._down_since: int | None = None
+        self._purged_at = 0
+        self._memory: _Memory
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; never raises."""
+        while not stop.is_set():
+            seconds, until_changed = self._patience.beat, None
+            try:
+                await self._hold()
+                await self._session(stop)
+                continue
+            except NotOurs:
+                pass
+            except Denied as error:
+                self._refusals += 1
+                seconds = min(
+                    self._patience.refused * (1 << min(self._refusals - 1, 9)), self._patience.refused_longest
+                )
+                until_changed = client.secret(self._config)
+                await self._complain("refused", str(error), "imap-refused")
+            except (Lost, *OUTAGES) as error:
+                seconds = await self._down(str(error))
+            except Exception as error:
+                emit("imap.failure", mailbox=self.name, error=error)
+                seconds = await self._down(f"{type(error).__name__}: a fault of ours, see the log")
+            finally:
+                MAILBOX_UP.labels(self.name).set(0)
+                await self._let_go()
+            await _pause(stop, seconds, until_changed)
+
+    # -- lease ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _lease(self) -> str:
+        return f"imap/{self.name}"
+
+    async def _hold(self) -> None:
+        """Takes the lease, or makes it last. Raises NotOurs."""
+        now = self._clock()
+        if self._held_until - now > (self._patience.lease - self._patience.beat) * 1000:
+            return
+        ms = int(self._patience.lease * 1000)
+        async with self._store.begin() as tx:
+            if not await lease.take(tx, self._lease, self._holder, now, ms):
+                raise NotOurs
+        self._held_until = now + ms
+
+    async def _let_go(self) -> None:
+        if self._held_until:
+            self._held_until = 0
+            with contextlib.suppress(*OUTAGES):
+                async with self._store.begin() as tx:
+                    await lease.give_back(tx, self._lease, self._holder)
+
+    # -- trouble ----------------------------------------------------------------------------------------------------
+
+    async def _down(self, words: str) -> float:
+        """Notes a failure -> seconds to wait."""
+        self._failures += 1
+        now = self._clock()
+        self._down_since = self._down_since or now
+        alarm = "imap-down" if now - self._down_since >= self._patience.alarm * 1000 else ""
+        await self._complain("lost", words, alarm)
+        longest = min(self._patience.longest, 1 << min(self._failures - 1, 20))
+        return longest + random.uniform(0, min(1, longest / 2))
+
+    async def _complain(self, reason: str, words: str, alarm: str) -> None:
+        emit("imap.down", mailbox=self.name, reason=reason, words=words)
+        if alarm:
+            await self._alarm(alarm, words)
+
+    async def _alarm(self, kind: str, words: str) -> None:
+        with contextlib.suppress(*OUTAGES):
+            async with self._store.begin() as tx:
+                await raise_alarm(tx, self._society, kind, f"mailbox {self.name}: {words}", self._clock())
+
+    # -- a session --------------------------------------------------------------------------------------------------
+
+    async def _session(self, stop: asyncio.Event) -> None:
+        """From the login on, until `stop`. Raises Lost, Denied, NotOurs and whatever the database raises."""
+        connection = await Connection.open(self._config)
+        try:
+            await self._learn(connection)
+            while not stop.is_set():
+                await self._look(connection, stop)
+                self._failures = self._refusals = 0
+                self._down_since = None
+                MAILBOX_UP.labels(self.name).set(1)
+                MAILBOX_WAITING.labels(self.name).set(len(self._memory.waiting))
+                await self._tidy(connection)
+                if stop.is_set():
+                    break
+                await connection.idle(self._rest(), stop, self._patience.beat, self._hold)
+                await self._hold()
+            await connection.logout()
+        finally:
+            connection.abort()
+
+    def _rest(self) -> float:
+        """Seconds until the folder is looked at again, whatever the server announces."""
+        seconds = float(min(self._config.poll_seconds, self._config.idle_minutes * 60))
+        if self._memory.waiting:
+            first = min(_retry_at(one) for one in self._memory.waiting.values())
+            seconds = min(seconds, max((first - self._clock()) / 1000, 1))
+        return seconds
+
+    async def _learn(self, connection: Connection) -> None:
+        config, now = self._config, self._clock()
+        seen = await connection.select(config.folder)
+        uid_next = seen.uid_next
+        if uid_next is None:
+            uid_next = max(await connection.search(1, everything=True), default=0) + 1
+        place = f"{config.user}@{config.host}/{config.folder}"[:320]
+        async with self._store.begin() as tx:
+            folder, learnt = await self._ledger.learn(tx, place, seen, uid_next, now)
+            entries = await self._ledger.entries(tx, folder.uidvalidity)
+            if learnt is Learnt.RENUMBERED:
+                words = f"mailbox {self.name}: its mails have new numbers; only those of the last 3 hours are answered"
+                await raise_alarm(tx, self._society, "imap-renumbered", words, now)
+        emit("imap.watching", mailbox=self.name, reason=learnt.value, first_uid=folder.first_uid)
+        self._memory = _Memory(folder)
+        self._memory.note(entries)
+
+    async def _look(self, connection: Connection, stop: asyncio.Event) -> None:
+        """Takes in everything that waits in the folder, and files what an earlier robot left half done."""
+        memory = self._memory
+        await self._file(connection, list(memory.taken.values()))
+        while not stop.is_set():
+            now = self._clock()
+            there = await connection.search(memory.folder.first_uid)
+            if gone := memory.waiting.keys() - set(there):
+                await self._enter([Entry(uid, State.GONE, at=now) for uid in gone])
+            waiting = {uid for uid, one in memory.waiting.items() if _retry_at(one) > now}
+            uids = [uid for uid in there if uid not in memory.ended and uid not in waiting]
+            if not uids:
+                break
+            rest = iter(uids)
+            while not stop.is_set() and (batch := list(islice(rest, self._config.batch))):
+                await self._hold()
+                await self._take(connection, batch)
+        async with self._store.begin() as tx:
+            if not await self._ledger.touch(tx, self._clock()):
+                raise Lost("staff asked for the folder to be read again")
+
+    async def _take(self, connection: Connection, uids: Sequence[int]) -> None:
+        now = self._clock()
+        facts = await connection.facts(uids)
+        folder = self._memory.folder
+        history = [uid for uid, one in facts.items() if uid < folder.uid_next and one.arrived_at < folder.since]
+        mails = await self._fetch(connection, {uid: one for uid, one in facts.items() if uid not in history}, now)
+        old = {uid: why for uid, mail in mails.items() if (why := self._old(uid, facts[uid], mail, now))}
+        answers = await self._receive({uid: mail for uid, mail in mails.items() if uid not in old})
+        async with self._store.read() as tx:
+            reasons = await settled(tx, {(mail.society, mail.key) for mail in mails.values()})
+        entries = [Entry(uid, State.IGNORED, Why.HISTORY, arrived_at=facts[uid].arrived_at, at=now) for uid in history]
+        for uid, mail in mails.items():
+            entries.append(self._entry(uid, facts[uid], mail, old.get(uid), answers.get(uid), reasons, now))
+        if missing := [uid for uid in uids if uid not in mails and uid not in history]:
+            there = await connection.present(missing)
+            entries += [self._again(uid, now) if uid in there else Entry(uid, State.GONE, at=now) for uid in missing]
+        await self._enter(entries)
+        await self._file(connection, entries)
+
+    async def _fetch(self, connection: Connection, facts: Mapping[int, Facts], now: int) -> dict[int, _Fetched]:
+        headers = await connection.headers(list(facts))
+        mails: dict[int, _Fetched] = {}
+        read = []
+        for uid in facts.keys() & headers.keys():
+            envelope = self._letters.envelope(headers[uid], b"", facts[uid].size, now)
+            society, purpose, key = self._funnel.place(envelope)
+            if purpose in (Purpose.HELP, Purpose.BOUNCE):
+                read.append(uid)
+            mails[uid] = _Fetched(envelope, society, key)
+        bodies = await connection.bodies(read)
+        for uid in read:
+            if uid not in bodies:
+                del mails[uid]
+                continue
+            envelope = self._letters.envelope(headers[uid], bodies[uid], facts[uid].size, now)
+            mails[uid] = _Fetched(envelope, mails[uid].society, mails[uid].key)
+        return dict(sorted(mails.items()))
+
+    def _old(self, uid: int, facts: Facts, mail: _Fetched, now: int) -> Why | None:
+        """Why a mail came in too long ago to be answered."""
+        folder = self._memory.folder
+        if uid < folder.uid_next and folder.answer_from is not None:
+            # a restored mailbox may give old mails today's date
+            came = min(facts.arrived_at, written_at(mail.envelope.content) or facts.arrived_at)
+            return Why.RENUMBERED if came < folder.answer_from else None
+        return Why.TOO_OLD if facts.arrived_at < now - self._config.catch_up_hours * HOUR_MS else None
+
+    async def _receive(self, mails: Mapping[int, _Fetched]) -> dict[int, Status]:
+        """All at once, so that they share commits."""
+        answers = await asyncio.gather(*(self._funnel.receive(mail.envelope) for mail in mails.values()))
+        return dict(zip(mails, answers, strict=True))
+
+    def _entry(
+        self,
+        uid: int,
+        facts: Facts,
+        mail: _Fetched,
+        old: Why | None,
+        answer: Status | None,
+        reasons: Mapping[tuple[str, bytes], str],
+        now: int,
+    ) -> Entry:
+        known = reasons.get((mail.society, mail.key))
+        sender = mail.envelope.reverse_path
+        state, reason, tries = State.TAKEN, known or "", 0
+        if known is None and old is not None:
+            state, reason = State.IGNORED, old.value
+        elif answer is not None and answer.permanent:
+            state, reason = State.IGNORED, Why.REFUSED.value
+        elif answer is not None and answer.code >= 400:
+            state, reason, tries = State.WAITING, answer.enhanced, self._again(uid, now).tries
+            emit("imap.deferred", mailbox=self.name, reason=answer.enhanced)
+        address = sender.text if sender is not None and state is not State.TAKEN else None
+        return Entry(uid, state, reason, mail.society, mail.key, address, facts.arrived_at, tries, now)
+
+    def _again(self, uid: int, now: int) -> Entry:
+        before = self._memory.waiting.get(uid)
+        return Entry(uid, State.WAITING, tries=before.tries + 1 if before else 1, at=now)
+
+    async def _enter(self, entries: Sequence[Entry]) -> None:
+        if not entries:
+            return
+        told = [one for one in entries if one.state is State.IGNORED and one.reason in TOLD]
+        async with self._store.begin() as tx:
+            await self._ledger.write(tx, self._memory.folder.uidvalidity, entries)
+            if told:
+                words = f"mailbox {self.name}: {len(told)} mails came in too long ago to be answered by a robot"
+                words += "; `mailbot imap list --ignored` says whose"
+                await raise_alarm(tx, self._society, "imap-ignored", words, self._clock())
+        for one in told:
+            emit("imap.ignored", mailbox=self.name, reason=one.reason)
+        self._memory.note(entries)
+
+    async def _file(self, connection: Connection, entries: Sequence[Entry]) -> None:
+        """Marks and moves. What the server will not do is left for the next look; it is answered all the same."""
+        config, done = self._config, list[int]()
+        taken = [one for one in entries if one.state is State.TAKEN]
+        aside = [one.uid for one in entries if one.state is State.IGNORED and one.reason in TOLD]
+        groups = [
+            (config.done_folder, [one.uid for one in taken if one.reason == Reason.ACCEPTED], True),
+            (config.ignored_folder, [one.uid for one in taken if one.reason != Reason.ACCEPTED], True),
+            (config.ignored_folder, aside, False),
+        ]
+        for folder, uids, mark in groups:
+            for start in range(0, len(uids), config.batch):
+                some = uids[start : start + config.batch]
+                filed = await connection.mark(some) if mark else True
+                if folder:
+                    filed = await connection.move(some, folder) and filed
+                if not filed:
+                    emit("imap.unfiled", mailbox=self.name, folder=folder, mails=len(some))
+                elif mark:
+                    done += some
+        for start in range(0, len(done), config.batch):
+            some = done[start : start + config.batch]
+            async with self._store.begin() as tx:
+                await self._ledger.filed(tx, self._memory.folder.uidvalidity, some, self._clock())
+            for uid in some:
+                self._memory.taken.pop(uid, None)
+
+    async def _tidy(self, connection: Connection) -> None:
+        """Once an hour: forgets mails that ended long ago and are no longer in the folder."""
+        now = self._clock()
+        if now - self._purged_at < HOUR_MS:
+            return
+        self._purged_at = now
+        there = set(await connection.search(1, everything=True))
+        async with self._store.begin() as tx:
+            gone = await self._ledger.purge(tx, self._memory.folder.uidvalidity, there, now - self._keep_ms)
+        self._memory.ended.difference_update(gone)
+
+
+def _retry_at(entry: Entry) -> int:
+    return entry.at + min(FIRST_RETRY_MS << min(entry.tries - 1, 10), LONGEST_RETRY_MS)
+
+
+async def _pause(stop: asyncio.Event, seconds: float, until_changed: Path | None) -> None:
+    """Waits, but not beyond `stop` or a change of the file."""
+    before = _changed_at(until_changed)
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while (left := end - loop.time()) > 0:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), min(left, 2) if until_changed else left)
+            return
+        if _changed_at(until_changed) != before:
+            return
+
+
+def _changed_at(path: Path | None) -> int:
+    try:
+        return path.stat().st_mtime_ns if path else 0
+    except OSError:
+        return 0
