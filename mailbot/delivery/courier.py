@@ -20,13 +20,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
+from mailbot.credentials import verp
 from mailbot.delivery import outbox, policy
 from mailbot.delivery.desk import Desk, FactsHook, Fault, Ready, Renderer, Signing
 from mailbot.delivery.mails import ClaimedMail, Expired, Held, PutBack, Result, Settlement
 from mailbot.delivery.policy import MailState
 from mailbot.delivery.relay import Relay
 from mailbot.mail.status import Effect, Outcome
-from mailbot.registration import mailfacts, timetable
+from mailbot.registration import bounces, mailfacts, timetable
 from mailbot.registration.context import Context
 from mailbot.store.alarms import raise_alarm
 from mailbot.store.engine import OUTAGES
@@ -45,14 +46,15 @@ _AGE = SECONDS.labels("outbox")
 class Hooks:
     """What registration does on the way out.
 
-    `facts` answers in order, `settled` runs in the settling transaction; `due` shares its work among all couriers and
-    says how many mails it queued.
+    `facts` answers in order; `refused`, with the relay's words, and then `settled` run in the settling transaction;
+    `due` shares its work among all couriers and says how many mails it queued.
     """
 
     facts: FactsHook = mailfacts.mail_facts
     settled: Callable[[Context, AsyncConnection, Sequence[tuple[ClaimedMail, MailState]], int], Awaitable[None]] = (
         mailfacts.mail_settled
     )
+    refused: Callable[[Context, AsyncConnection, Sequence[Settlement], int], Awaitable[None]] = bounces.refused
     due: Callable[[Context, AsyncConnection, int], Awaitable[int]] = timetable.due
 
 
@@ -184,6 +186,10 @@ class Courier:
     ) -> list[tuple[ClaimedMail, MailState]]:
         settled = await outbox.settle(tx, done, now)
         if settled:
+            counted = {(mail.society, mail.id) for mail, _ in settled}
+            refused = [one for one in done if (one.mail.society, one.mail.id) in counted and bounces.tells(one)]
+            if refused:
+                await self._hooks.refused(self._ctx, tx, refused, now)
             await self._hooks.settled(self._ctx, tx, settled, now)
         return settled
 
@@ -252,7 +258,7 @@ class Courier:
                 continue
             try:
                 outcome = await self._relay.send(
-                    self._ctx.settings.societies[mail.society].addresses.bounce,
+                    self._sender(mail),
                     ready.recipient,
                     ready.message,
                     seconds=limit / 1000,
@@ -263,6 +269,11 @@ class Courier:
                 continue
             self._heed_effect(outcome, mail.society, ready.recipient.domain)
             self._finish(mail, outcome)
+
+    def _sender(self, mail: ClaimedMail) -> str:
+        """The envelope sender: the society's bounce address with the mail's tag, so that a report proves itself."""
+        bounce = self._ctx.settings.societies[mail.society].addresses.bounce
+        return verp.tagged(self._ctx.ring, mail.society, bounce, mail.id, self._now())
 
     def _unsent(self, mail: ClaimedMail, domain: str, limit: int) -> Result | None:
         """Why this mail is not to be sent now, if it is not."""

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, case, exists, func, literal_column, or_, select, tuple_, update
+from sqlalchemy import and_, bindparam, case, exists, func, literal_column, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.delivery import policy
@@ -50,6 +50,9 @@ __all__ = [
 
 UNCONFIRMED = "unconfirmed"
 """Reason of a row whose relay took the whole message and never answered: it may have arrived."""
+
+BOUNCED = "bounced"
+"""`attempt.outcome` of a report that came later."""
 
 ALL = ""
 """Row of `society_state` that stands for every society."""
@@ -110,6 +113,24 @@ async def put(tx: AsyncConnection, mails: Sequence[NewMail], now: int, host: str
 _QUEUED = outbox.c.state == literal_column(f"'{MailState.QUEUED}'")
 _KEY = tuple_(outbox.c.society, outbox.c.id)
 
+_CLAIMED = (
+    outbox.c.society,
+    outbox.c.id,
+    outbox.c.letter,
+    outbox.c.lane,
+    outbox.c.recipient,
+    outbox.c.member_id,
+    outbox.c.link_id,
+    outbox.c.facts,
+    outbox.c.message_id,
+    outbox.c.in_reply_to,
+    outbox.c.attempts,
+    outbox.c.created_at,
+    outbox.c.deadline_at,
+    outbox.c.next_attempt_at,
+    outbox.c.reason,
+)
+
 _CLAIM = (
     update(outbox)
     .where(
@@ -134,23 +155,7 @@ _CLAIM = (
         attempts=outbox.c.attempts + 1,
         next_attempt_at=case((outbox.c.lane == int(Lane.PIN), bindparam("pin_until")), else_=bindparam("until")),
     )
-    .returning(
-        outbox.c.society,
-        outbox.c.id,
-        outbox.c.letter,
-        outbox.c.lane,
-        outbox.c.recipient,
-        outbox.c.member_id,
-        outbox.c.link_id,
-        outbox.c.facts,
-        outbox.c.message_id,
-        outbox.c.in_reply_to,
-        outbox.c.attempts,
-        outbox.c.created_at,
-        outbox.c.deadline_at,
-        outbox.c.next_attempt_at,
-        outbox.c.reason,
-    )
+    .returning(*_CLAIMED)
 )
 
 
@@ -165,15 +170,16 @@ async def claim(tx: AsyncConnection, now: int, n: int) -> list[ClaimedMail]:
         "until": now + policy.ATTEMPT_MS + policy.LEASE_SLACK_MS,
     }
     rows = (await tx.execute(_CLAIM, {"now": now, "n": n, **limits})).all()
-    claimed = [
-        ClaimedMail(
-            row[0], row[1], row[2], _LANES[row[3]], row[4], row[5], row[6], json.loads(row[7]), row[8], row[9], row[10],
-            row[11], row[12], row[13], row[14] == UNCONFIRMED,
-        )
-        for row in rows
-    ]  # fmt: skip
+    claimed = [_claimed(row) for row in rows]
     claimed.sort(key=lambda mail: (mail.lane, mail.created_at))
     return claimed
+
+
+def _claimed(row: Any) -> ClaimedMail:
+    return ClaimedMail(
+        row[0], row[1], row[2], _LANES[row[3]], row[4], row[5], row[6], json.loads(row[7]), row[8], row[9], row[10],
+        row[11], row[12], row[13], row[14] == UNCONFIRMED,
+    )  # fmt: skip
 
 
 _SETTLE = Bulk(
@@ -287,6 +293,39 @@ def _end(state: MailState, reason: str | None, now: int) -> dict[str, Any]:
 
 def _again(at: int, reason: str | None) -> dict[str, Any]:
     return {"state": MailState.QUEUED, "reason": reason, "next_attempt_at": at, "settled_at": None}
+
+
+_BOUNCE = (
+    update(outbox)
+    .where(
+        outbox.c.society == bindparam("s"),
+        outbox.c.id == bindparam("i"),
+        or_(
+            outbox.c.state == MailState.DELIVERED.value,
+            and_(outbox.c.state == MailState.QUEUED.value, outbox.c.attempts > 0),  # a report faster than `settle`
+            and_(outbox.c.state == MailState.FAILED.value, outbox.c.reason == UNCONFIRMED),
+        ),
+        func.coalesce(outbox.c.settled_at, outbox.c.created_at) >= bindparam("since"),
+    )
+    .values(state=MailState.FAILED.value, attempts=outbox.c.attempts + 1, settled_at=bindparam("at"))
+    .values(reason=bindparam("why"))
+    .returning(*_CLAIMED)
+)
+
+
+async def bounce(
+    tx: AsyncConnection, society: str, mail_id: int, reason: str, words: str, since: int, now: int
+) -> ClaimedMail | None:
+    """A mail that the relay had taken at `since` or later did not arrive after all: it has failed for `reason`, and
+    `words` stand beside its attempts. None where there is none, or another report said so before."""
+    which = {"s": society, "i": mail_id, "since": since, "at": now, "why": reason[:60]}
+    row = (await tx.execute(_BOUNCE, which)).one_or_none()
+    if row is None:
+        return None
+    mail = _claimed(row)
+    tried = {"society": society, "outbox_id": mail_id, "number": mail.attempts, "at": now}
+    await _ATTEMPTED.run(tx, [{**tried, "outcome": BOUNCED, "relay_reply": words}])
+    return mail
 
 
 # What staff see and do. A mail that is on the wire when it is cancelled or held may still arrive: the relay has it.

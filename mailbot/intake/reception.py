@@ -18,6 +18,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.config import Settings
+from mailbot.credentials import verp
+from mailbot.delivery import suppression
 from mailbot.intake.budgets import SILENT, STRANGERS, Asker, Budgets
 from mailbot.intake.screening import HEARD, Action, OwnAddresses, Reason, Tier, Verdict, judge, silence
 from mailbot.mail import status
@@ -28,7 +30,8 @@ from mailbot.mail.envelope import Envelope, Purpose
 from mailbot.mail.inbound import Inbound, facts, inbox_key
 from mailbot.mail.status import Status
 from mailbot.ratelimit import Ledger
-from mailbot.registration import helpdesk, stops
+from mailbot.registration import bounces, helpdesk, stops
+from mailbot.registration.bounces import BounceMail
 from mailbot.registration.context import Context
 from mailbot.registration.helpdesk import HelpMail
 from mailbot.registration.invite import LinkRequest, request_links
@@ -77,6 +80,8 @@ class _Waiting:
     key: bytes
     words: Words | None
     """For a help desk."""
+    bounce: BounceMail | None
+    """For a bounce address."""
     answer: asyncio.Future[Status] = field(repr=False)
 
     @property
@@ -129,6 +134,7 @@ class Reception:
             known,
             key,
             words(envelope.content) if heard else None,
+            await self._bounce(envelope, society) if purpose is Purpose.BOUNCE else None,
             asyncio.get_running_loop().create_future(),
         )
         if self._closed:
@@ -161,6 +167,12 @@ class Reception:
         if len(self._undecided) > TRIES_KEPT:
             del self._undecided[next(iter(self._undecided))]
         return known
+
+    async def _bounce(self, envelope: Envelope, society: str) -> BounceMail:
+        """What came to a bounce address; its tag stands behind the + of whichever recipient has one."""
+        tags = [one.local.partition("+")[2] for one in envelope.recipients]
+        tag = next((one for one in tags if len(one) == verp.TAG_CHARS), "")
+        return await asyncio.to_thread(bounces.opened, self._ctx, society, tag, envelope.content)
 
     def _route(self, recipients: Sequence[Address]) -> tuple[str, Purpose]:
         routes = [self._ctx.settings.directory.route(r.local, r.domain) for r in recipients]
@@ -243,6 +255,7 @@ class Reception:
         rows: list[dict[str, object]] = []
         wanted: list[tuple[_Waiting, dict[str, object]]] = []
         heard: list[tuple[HelpMail, dict[str, object]]] = []
+        bounced: list[tuple[BounceMail, dict[str, object]]] = []
         for waiting in batch:
             if (waiting.society, waiting.key) in seen:
                 emit("mail.seen-before", society=waiting.society, reason=Reason.SEEN_BEFORE)
@@ -279,28 +292,31 @@ class Reception:
                     heard.append((_help_mail(waiting, waiting.words, verdict), row))
             elif verdict.action is Action.ANSWER and verdict.address is not None:
                 wanted.append((waiting, row))
+            elif waiting.bounce is not None:
+                bounced.append((waiting.bounce, row))
+                continue
             emit("mail.received", society=waiting.society, reason=verdict.reason, peer=waiting.envelope.peer)
         await ledger.save(tx)
         for (society, kind), text in sorted(alarms.items()):  # one a batch; in order, for the rows are locks
             await raise_alarm(tx, society, kind, text, now)
-        ids = await request_links(
-            ctx,
-            tx,
-            [
-                LinkRequest(w.society, w.verdict.address, w.inbound.message_id, answer=True)
-                for w, _ in wanted
-                if w.verdict.address is not None
-            ],
-            now,
-        )
+        asked = [(w.society, w.verdict.address, w) for w, _ in wanted if w.verdict.address is not None]
+        proved = {(society, author.key) for society, author, w in asked if w.verdict.tier is Tier.PROVED}
+        await suppression.clear(tx, proved, suppression.DISPROVED)  # there is a mailbox: its owner wrote from it
+        requests = [LinkRequest(society, author, w.inbound.message_id, answer=True) for society, author, w in asked]
+        ids = await request_links(ctx, tx, requests, now)
         for (_, row), outbox_id in zip(wanted, ids, strict=True):
             row["outbox_id"] = outbox_id
         ids_told = await helpdesk.take(ctx, tx, [one for one, _ in heard], now)
         for (_, row), told_id in zip(heard, ids_told, strict=True):
             row["outbox_id"] = told_id
+        taken = await bounces.take(ctx, tx, [one for one, _ in bounced], now)
+        for (_, row), one in zip(bounced, taken, strict=True):
+            row["reason"], row["outbox_id"] = one.reason.value, one.outbox_id
+            emit("mail.received", society=row["society"], reason=one.reason, peer=row["peer"])
         if rows:
             # a second robot may have taken the same mail in the meantime: the unique key then fails this batch
             await _NOTE.run(tx, rows)
+        await bounces.tell(ctx, tx, taken, now)
         return answers
 
     async def _seen(self, tx: AsyncConnection, batch: list[_Waiting]) -> set[tuple[str, bytes]]:

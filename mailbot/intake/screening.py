@@ -45,6 +45,12 @@ class Reason(StrEnum):
     OVER_BUDGET = "over-budget"
     ACKNOWLEDGED_BEFORE = "acknowledged-before"
     SOCIETY_PAUSED = "society-paused"
+    DELIVERY_REPORT = "delivery-report"
+    DELAY_REPORT = "delay-report"
+    COMPLAINT = "complaint"
+    UNPROVED_REPORT = "unproved-report"
+    LATE_REPORT = "late-report"
+    UNREADABLE_REPORT = "unreadable-report"
 
     @property
     def explanation(self) -> str:
@@ -54,7 +60,7 @@ class Reason(StrEnum):
 
 EXPLANATIONS: dict[Reason, str] = {
     Reason.ACCEPTED: "A person wrote: to a registration address, for the invitation, or to a help desk, for its word.",
-    Reason.NOT_FOR_ANSWER: "It was sent to an address that never answers: bounce, no-reply, postmaster or abuse.",
+    Reason.NOT_FOR_ANSWER: "It was sent to an address that never answers: no-reply, postmaster or abuse.",
     Reason.NULL_SENDER: "The sender is empty (MAIL FROM:<>): a delivery report, which is never answered.",
     Reason.BROKEN_HEADERS: "The header block exceeds 64 KiB, 200 fields or 8 KiB in one field (a Subject is cut).",
     Reason.TOO_MANY_RECEIVED: "More than 100 Received fields: the message goes round in a loop.",
@@ -73,6 +79,12 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.OVER_BUDGET: "The budget of the address, its domain, its network or the whole robot is used up.",
     Reason.ACKNOWLEDGED_BEFORE: "A help desk has it, and told its sender so of an earlier mail within a day.",
     Reason.SOCIETY_PAUSED: "Staff have paused this society.",
+    Reason.DELIVERY_REPORT: "A report on one of our mails, proved by its tag: that mail did not arrive and has failed.",
+    Reason.DELAY_REPORT: "A proved report that one of our mails is late, or arrived: nothing changes.",
+    Reason.COMPLAINT: "A proved report that a member called one of our mails spam.",
+    Reason.UNPROVED_REPORT: "It came to a bounce address without the tag of a mail of ours: anybody may have sent it.",
+    Reason.LATE_REPORT: "A proved report whose mail left more than a week ago, or was reported on before.",
+    Reason.UNREADABLE_REPORT: "It came with the tag of a mail of ours, but says nothing that could be read.",
 }
 
 
