@@ -10,6 +10,7 @@ swaks       /usr/bin/swaks                                         swaks
 chromium    /usr/bin/chromium                                      chromium
 zbarimg     /usr/bin/zbarimg                                       zbar-tools
 pdftotext   /usr/bin/pdftotext                                     poppler-utils
+unbound     /usr/sbin/unbound                                      unbound
 strings     /usr/bin/strings                                       binutils
 ipaexg.ttf  /usr/share/fonts/opentype/ipaexfont-gothic/ipaexg.ttf  fonts-ipaexfont-gothic
 "

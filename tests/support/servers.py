@@ -15,6 +15,7 @@ _PACKAGES = {
     "postfix": "postfix",
     "strings": "binutils",
     "swaks": "swaks",
+    "unbound": "unbound",
     "zbarimg": "zbar-tools",
 }
 
