@@ -24,7 +24,8 @@ FACTS_PAUSE_MS = 5000
 
 Facts = Mapping[str, str | int]
 FactsHook = Callable[
-    [Context, AsyncConnection, Sequence[ClaimedMail], int], Awaitable[Sequence[dict[str, str | int] | Cancelled]]
+    [Context, AsyncConnection, Sequence[ClaimedMail], int],
+    Awaitable[Sequence[dict[str, str | int] | Cancelled | PutBack]],
 ]
 
 
@@ -117,7 +118,7 @@ class Desk:
             async with self._ctx.store.read() as tx:
                 found = await self._hook(self._ctx, tx, mails, now)
             return [
-                Settlement(mail, facts) if isinstance(facts, Cancelled) else (mail, facts)
+                Settlement(mail, facts) if isinstance(facts, Cancelled | PutBack) else (mail, facts)
                 for mail, facts in zip(mails, found, strict=True)
             ]
         except OUTAGES as error:
