@@ -70,12 +70,20 @@ def explain(society: Name) -> None:
 
 
 def lint(society: Annotated[str | None, typer.Argument()] = None, json: common.Json = False) -> None:
-    """Rules that weaken security or surprise members, and why."""
+    """Rules that weaken security or surprise members, and why; letters that would not arrive, or not as they should."""
 
     async def work() -> list[dict[str, str]]:
         loaded = common.settings()
         chosen = [app.society_of(loaded, society)] if society else list(loaded.societies.values())
-        return [{"society": s.id, "rule": w.rule, "warning": w.text} for s in chosen for w in policy.warnings(s)]
+        letters = app.build_letters(loaded)
+        return [
+            {"society": s.id, "rule": rule, "warning": text}
+            for s in chosen
+            for rule, text in (
+                *((w.rule, w.text) for w in policy.warnings(s)),
+                *(("letters", text) for text in letters.problems(s.id)),
+            )
+        ]
 
     common.show(common.run(work()), json, empty="No warnings.")
 

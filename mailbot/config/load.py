@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from mailbot.config import carriers
+from mailbot.config.carriers import Carriers
 from mailbot.config.site import Site, split_endpoint
 from mailbot.config.society import Society
 from mailbot.mail.envelope import Purpose
@@ -83,6 +85,7 @@ class Settings:
     site: Site
     societies: Mapping[str, Society]
     directory: Directory
+    carriers: Carriers = field(default_factory=carriers.shipped)
 
     @property
     def database_url(self) -> str:
@@ -113,9 +116,19 @@ def load(folder: Path, environment: Mapping[str, str] | None = None) -> Settings
         site = _absolute(site, folder)
         _site_problems(site, folder / "mailbot.toml", problems)
         _imap_problems(site, directory, folder / "mailbot.toml", problems)
+    known = _carriers(folder / carriers.FILE, problems)
     if problems or site is None:
         raise ConfigError(problems)
-    return Settings(folder.resolve(), site, societies, directory)
+    return Settings(folder.resolve(), site, societies, directory, known)
+
+
+def _carriers(file: Path, problems: list[Problem]) -> Carriers:
+    """The folder's own file, else the one that comes with mailbot."""
+    if not file.exists():
+        return carriers.shipped()
+    known, found = carriers.read(_toml(file, problems) or {})
+    problems += (Problem(str(file), *one) for one in found)
+    return known
 
 
 def _toml(file: Path, problems: list[Problem]) -> dict[str, Any] | None:
@@ -247,6 +260,9 @@ def _absolute(site: Site, folder: Path) -> Site:
             ),
             "dkim": site.dkim.model_copy(update={"folder": place(site.dkim.folder, data)}),
             "ops": site.ops.model_copy(update={"token_file": place(site.ops.token_file, data / "ops.token")}),
+            "relay": site.relay.model_copy(
+                update={key: place(getattr(site.relay, key), Path()) for key in ("netrc", "ca_file")}
+            ),
             "smtp": site.smtp.model_copy(
                 update={
                     "tls_certificate": place(site.smtp.tls_certificate, Path()),
@@ -281,6 +297,10 @@ def _site_problems(site: Site, file: Path, problems: list[Problem]) -> None:
     if url.startswith("http://") and not _loopback(split_endpoint(site.web.listen)[0]):
         expected = "the web door leaves loopback, so site.web_url must be https:// (TLS ends at a proxy in front)"
         problems.append(Problem(str(file), "web.listen", repr(site.web.listen), expected))
+    relays = [site.relay.url, *site.relay.fallback]
+    if len(set(relays)) < len(relays) or (len(relays) > 1 and site.relay.url == "capture:"):
+        expected = "expected each relay once, and none beside capture:"
+        problems.append(Problem(str(file), "relay.fallback", repr(list(site.relay.fallback)), expected))
     if site.authentication.mode == "off" and not site.authentication.peers and site.relay.url != "capture:":
         expected = "name in authentication.peers whose mail is not checked: anybody may forge a sender"
         problems.append(Problem(str(file), "authentication.mode", "'off'", expected))

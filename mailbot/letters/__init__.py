@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mailbot.config import Society
+from mailbot.letters import lint
 from mailbot.letters.compile import Compiled, compile_letter, environment
 from mailbot.letters.facts import LetterError, show
 from mailbot.letters.kinds import LETTERS, Fact, FactKind, LetterKind, letters_of, society_facts
@@ -24,6 +26,13 @@ __all__ = ["LETTERS", "Fact", "FactKind", "LetterError", "LetterKind", "Letters"
 
 # Base64: 8bit may be changed on the way, which breaks the signature, and quoted-printable breaks URLs.
 _MIME = b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n"
+
+_LONGEST: dict[str, Any] = {
+    "recipient": Address("h" * 40, "docomo.ne.jp"),
+    "message_id": f"<{'m' * 60}@mail.example>",
+    "date_ms": 1_795_156_920_000,
+    "in_reply_to": f"<{'i' * 180}@mail.example>",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +50,8 @@ class _Skeleton:
         """UTF-8, CRLF (RFC 2045 section 6.8: base64 encodes text in its canonical form)."""
         parts = [self.texts[0]]
         for (name, fact), text in zip(self.gaps, self.texts[1:], strict=True):
-            parts += (show(name, fact, facts.get(name), self.home).encode("utf-8"), text)
+            shown = show(name, fact, facts.get(name), self.home).replace("\n", "\r\n")
+            parts += (shown.encode("utf-8"), text)
         return b"".join(parts)
 
 
@@ -50,7 +60,7 @@ class Letters:
 
     def __init__(self, societies: Mapping[str, Society], folders: Sequence[Path], web_url: str, host: str) -> None:
         self._skeletons: dict[tuple[str, str], _Skeleton] = {}
-        problems: list[str] = []
+        problems: list[tuple[str, str]] = []
         for society in societies.values():
             own = [folder / "societies" / society.id / "mail" for folder in folders]
             templates = environment([*own, *(folder / "mail" for folder in folders)])
@@ -58,19 +68,36 @@ class Letters:
             for letter, kind in letters_of(society).items():
                 known = society_facts(society, web_url, kind.help)
                 wanted = frozenset(name for name, fact in kind.facts.items() if fact.when(society))
-                compiled, found = compile_letter(templates, society.id, letter, known, wanted, home)
+                compiled, found = compile_letter(templates, society.id, letter, known)
                 if not found:
-                    try:
-                        self._skeletons[society.id, letter] = _skeleton(society, kind, compiled, home, host)
-                    except ValueError as error:
-                        found = [f"society {society.id}, letter {letter}: {error}"]
-                problems += found
-        # A fault in a shared template shows in every society: say it once.
-        self._problems = list(dict.fromkeys(problems))
+                    found = self._add(society, letter, compiled, wanted, home, host)
+                problems += ((society.id, text) for text in found)
+        self._problems = problems
 
-    def problems(self) -> list[str]:
-        """A sentence each, file first; empty when every letter of every society can be sent."""
-        return list(self._problems)
+    def _add(
+        self, society: Society, letter: str, compiled: Compiled, wanted: frozenset[str], home: str, host: str
+    ) -> list[str]:
+        """Keeps the letter, if nothing is wrong with it."""
+        kind, (subject_file, body_file) = LETTERS[letter], compiled.files
+        found = [f"{subject_file}: in {society.id}: {text}" for text in lint.subject(compiled.subject)]
+        found += [f"{body_file}: in {society.id}: {text}" for text in lint.body(compiled, kind, wanted, home)]
+        if found:
+            return found
+        try:
+            self._skeletons[society.id, letter] = _skeleton(society, kind, compiled, home, host)
+            longest = self.render(society.id, letter, lint.samples(kind, home), **_LONGEST)
+        except ValueError as error:
+            found = [f"society {society.id}, letter {letter}: {error}"]
+        else:
+            found = [f"{body_file}: in {society.id}: {text}" for text in lint.mail(len(longest))]
+        if found:
+            self._skeletons.pop((society.id, letter), None)
+        return found
+
+    def problems(self, society_id: str | None = None) -> list[str]:
+        """A sentence each, file first, with society, line and what to do; empty when every letter can be sent."""
+        found = (text for society, text in self._problems if society_id in (None, society))
+        return list(dict.fromkeys(found))  # a fault in a shared template shows in every society: say it once
 
     def render(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 
+from mailbot.config.carriers import MAX_STEP, MAX_STEPS
 from mailbot.letters.kinds import MAX_CODE, MAX_TEXT, Fact, FactKind
 from mailbot.mail.compose import JAPAN_SECONDS
 
@@ -35,6 +36,8 @@ def show(name: str, fact: Fact, value: str | int | None, home: str) -> str:
             return clean(value, MAX_TEXT) or fact.default or ""
         case FactKind.CODE if isinstance(value, str) and len(value) <= MAX_CODE:
             return clean(value, MAX_CODE)
+        case FactKind.LINES if isinstance(value, str):
+            return "\n".join(clean(line, MAX_STEP) for line in value.split("\n")[:MAX_STEPS])
     raise LetterError(f"fact {name} is not a {fact.kind.value}")
 
 

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from mailbot.config import HelpCase, Society, Start
+from mailbot.config.carriers import MAX_ALL, MAX_NAME, MAX_STEPS
 from mailbot.config.labels import DEFAULT_LABELS
 
 MAX_TEXT = 40
@@ -24,6 +25,7 @@ class FactKind(Enum):
     CODE = "code"
     TIME = "time"
     DATE = "date"
+    LINES = "lines"  # of the configuration, never of a member
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ class LetterKind:
 
     `secret`: who reads it can act as the member. `answer`: may be the reply to a mail, and is auto-replied then; all
     others are auto-generated (RFC 3834 section 5). `help`: which help channels stand at its foot. `help_desk`: comes
-    from the help desk's address and may be answered; all others from the robot's. `when`: only societies that use it.
+    from the help desk's address and may be answered; all others from the robot's. `links`: False for mail to
+    who lets no mail with a link in. `when`: only societies that use it.
     """
 
     title: str
@@ -58,6 +61,7 @@ class LetterKind:
     answer: bool = False
     help: HelpCase = HelpCase.LOGIN
     help_desk: bool = False
+    links: bool = True
     when: Callable[[Society], bool] = lambda society: True
 
 
@@ -66,10 +70,16 @@ _MOMENT = 1_795_156_920_000
 _NICKNAME = Fact(FactKind.TEXT, "what the member wants to be called", "港" * MAX_TEXT, "ご登録者", must=False)
 _EXPIRES_AT = Fact(FactKind.TIME, "when the link dies", _MOMENT)
 _CHANGED_AT = Fact(FactKind.TIME, "when it was changed", _MOMENT)
+_CODE = "wmwm wmwm"
 
 
-def _link(path: str, meaning: str) -> Fact:
-    return Fact(FactKind.URL, meaning, f"{path}/{_LINK_TOKEN}")
+def _link(path: str, meaning: str) -> dict[str, Fact]:
+    """The facts of a letter with a link."""
+    return {
+        "url": Fact(FactKind.URL, meaning, f"{path}/{_LINK_TOKEN}"),
+        "expires_at": _EXPIRES_AT,
+        "code": Fact(FactKind.CODE, "the link's short code, for who cannot open the URL", _CODE, must=False),
+    }
 
 
 def _uses(step: str) -> Callable[[Society], bool]:
@@ -80,18 +90,35 @@ LETTERS: Mapping[str, LetterKind] = {
     "invitation": LetterKind(
         "利用登録手続きのご案内",
         "link",
-        {"url": _link("r", "one-time link to the registration"), "expires_at": _EXPIRES_AT},
+        _link("r", "one-time link to the registration"),
         secret=True,
         answer=True,
         help=HelpCase.REGISTRATION,
+    ),
+    "invitation-plain": LetterKind(
+        "利用登録手続きのご案内",
+        "link",
+        {
+            "code": Fact(FactKind.CODE, "the link's short code, instead of the link", _CODE),
+            "expires_at": _EXPIRES_AT,
+            "carrier": Fact(FactKind.TEXT, "whose mail it is, such as ドコモ", "港" * MAX_NAME, must=False),
+            "steps": Fact(
+                FactKind.LINES,
+                "how to let our mail through there (config/carriers.toml)",
+                "\n".join(["港" * (MAX_ALL // MAX_STEPS)] * MAX_STEPS),
+            ),
+        },
+        secret=True,
+        answer=True,
+        help=HelpCase.REGISTRATION,
+        links=False,
     ),
     "completion": LetterKind("利用登録完了のご案内", "completion", {}),
     "reissue": LetterKind(
         "パスワード再発行のご案内",
         "reissue",
         {
-            "url": _link("p", "one-time link to the reissue"),
-            "expires_at": _EXPIRES_AT,
+            **_link("p", "one-time link to the reissue"),
             "nickname": _NICKNAME,
             "login_id": Fact(FactKind.CODE, "the login ID", "W" * MAX_CODE, when=lambda s: s.reissue.login_id),
             "temporary_password": Fact(
@@ -106,7 +133,7 @@ LETTERS: Mapping[str, LetterKind] = {
     "reissue-stale": LetterKind(
         "ご本人の確認のお願い",
         "reissue",
-        {"url": _link("p", "one-time link that asks the birth date"), "expires_at": _EXPIRES_AT},
+        _link("p", "one-time link that asks the birth date"),
         secret=True,
         when=lambda society: society.reissue.stale_days is not None and society.reissue.stale_asks == "birth-date",
     ),
@@ -133,7 +160,7 @@ LETTERS: Mapping[str, LetterKind] = {
     "address-proof": LetterKind(
         "メールアドレスの確認のお願い",
         "link",
-        {"url": _link("a", "one-time link that proves the address"), "expires_at": _EXPIRES_AT, "nickname": _NICKNAME},
+        {**_link("a", "one-time link that proves the address"), "nickname": _NICKNAME},
         secret=True,
     ),
     "address-changed": LetterKind(
@@ -153,7 +180,7 @@ LETTERS: Mapping[str, LetterKind] = {
     "mailed-link": LetterKind(
         "本人確認完了のご案内",
         "link",
-        {"url": _link("c", "one-time link that goes on with the registration"), "expires_at": _EXPIRES_AT},
+        _link("c", "one-time link that goes on with the registration"),
         secret=True,
         help=HelpCase.REGISTRATION,
         when=_uses("mailed-link"),
@@ -161,7 +188,7 @@ LETTERS: Mapping[str, LetterKind] = {
     "confirm-by-mail": LetterKind(
         "利用登録の確認のお願い",
         "link",
-        {"url": _link("c", "one-time link that finishes the registration"), "expires_at": _EXPIRES_AT},
+        _link("c", "one-time link that finishes the registration"),
         secret=True,
         help=HelpCase.REGISTRATION,
         when=_uses("confirm-by-mail"),

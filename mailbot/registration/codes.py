@@ -1,7 +1,7 @@
 """The short code of a mail, typed with the mail address where its URL cannot be opened: opens what the URL opens.
 
-Whatever is wrong gets one sentence after the same work: the same statements, and always `COMPARED` comparisons. Tries at
-one address go one after the other, on its budget's row, so that a thousand at once are a thousand.
+Whatever is wrong gets one sentence after the same work: the same statements, and always `COMPARED` comparisons. Tries
+at one address go one after the other, on its budget's row, so that a thousand at once are a thousand.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ from mailbot.telemetry import emit
 
 from . import choices, limits, words
 from .context import Context
+from .invite import CODE_TRIES
 from .outcomes import Complaint, Refused
 
-TRIES = 10
-"""Wrong tries after which the codes of an address's links are dead; their URLs go on working."""
 COMPARED = 8
 """Links of one address whose codes are looked at, the newest first."""
 
@@ -85,7 +84,7 @@ async def _look(
     for place in range(COMPARED):
         row = rows[place] if place < len(rows) else None
         fits = is_code(code, _expected(ctx, society, row, now))
-        if fits and row is not None and row.code_failures < TRIES:
+        if fits and row is not None and row.code_failures < CODE_TRIES:
             opens = CodeOpens(row.id, LinkPurpose(row.purpose))
     # the statement runs also where there is nothing to count at: 0 is no link's id
     tried = [(society.id, row.id) for row in rows] if opens is None else []
@@ -114,6 +113,6 @@ def _wrong(society: Society) -> str:
     return (
         f"{society.label('code.address')}または{society.label('code.code')}が違うか、期限が過ぎています。"
         "メールの文字と見比べて、もう一度入力してください。"
-        f"{TRIES}回違うと、その{society.label('code.code')}は使えなくなります。"
+        f"{CODE_TRIES}回違うと、その{society.label('code.code')}は使えなくなります。"
         "そのときは、メールのURLを開くか、新しいご案内をお受け取りください。"
     )

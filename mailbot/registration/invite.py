@@ -13,9 +13,10 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.credentials import LinkPurpose
-from mailbot.delivery import outbox
+from mailbot.delivery import outbox, suppression
 from mailbot.delivery.outbox import Lane, NewMail
 from mailbot.mail.address import Address
+from mailbot.mail.causes import Cause
 from mailbot.registration.context import Context
 from mailbot.store import new_id
 from mailbot.store.bulk import Bulk
@@ -23,13 +24,24 @@ from mailbot.store.keys import among, values
 from mailbot.store.tables import link
 
 LETTER = "invitation"
+PLAIN = "invitation-plain"
+"""For who lets no mail with a URL in: the link's short code instead."""
 MAX_LIVE = 2
+CODE_TRIES = 10
+"""Wrong tries after which a link's short code is dead; its URL goes on working."""
 MINUTE_MS = 60_000
 
 
 _NEW = Bulk(any=link.insert())
 _LIVE = (
-    select(link.c.society, link.c.address_key, link.c.id, link.c.created_at, link.c.expires_at)
+    select(
+        link.c.society,
+        link.c.address_key,
+        link.c.id,
+        link.c.created_at,
+        link.c.expires_at,
+        link.c.code_failures,
+    )
     .where(
         link.c.purpose == LinkPurpose.REGISTRATION.value,
         among(link.c.society, link.c.address_key),
@@ -58,24 +70,30 @@ def mail_deadline(created_at: int, expires_at: int) -> int:
 
 
 async def request_links(ctx: Context, tx: AsyncConnection, requests: Sequence[LinkRequest], now: int) -> list[int]:
-    """Queues an invitation for each request -> outbox ids in order. The caller holds the address's budget row."""
+    """Queues an invitation for each request -> outbox ids in order. The caller holds the address's budget row.
+
+    Where the last mail did not pass the member's filter, it is one without a URL.
+    """
     if not requests:
         return []
     wanted = sorted({(r.society, r.address.key) for r in requests})
-    live: dict[tuple[str, str], list[tuple[int, int, int]]] = {key: [] for key in wanted}
+    known = await suppression.causes(tx, wanted)
+    plain = {key for key, what in known.items() if what.cause is Cause.FILTERED}
+    live: dict[tuple[str, str], list[tuple[int, int, int, int]]] = {key: [] for key in wanted}
     found = await tx.execute(_LIVE, {**values(wanted), "now": now})
-    for society, address_key, link_id, created_at, expires_at in found:
+    for society, address_key, *row in found:
         if (key := (society, address_key)) in live:
-            live[key].append((link_id, created_at, expires_at))
+            live[key].append((row[0], row[1], row[2], row[3]))
     kid = ctx.ring.active(now).kid
     new_rows: list[dict[str, object]] = []
     revoked: list[tuple[str, int]] = []
     mails: list[NewMail] = []
     for request in requests:
-        links = live[request.society, request.address.key]
-        if not links or 2 * (links[0][2] - now) < links[0][2] - links[0][1]:
+        links = live[key := (request.society, request.address.key)]
+        worn = key in plain and links and links[0][3] >= CODE_TRIES
+        if not links or worn or 2 * (links[0][2] - now) < links[0][2] - links[0][1]:
             life = ctx.settings.societies[request.society].links.registration_minutes * MINUTE_MS
-            links.insert(0, (new_id(), now, now + life))
+            links.insert(0, (new_id(), now, now + life, 0))
             new_rows.append(
                 {
                     "society": request.society,
@@ -90,11 +108,11 @@ async def request_links(ctx: Context, tx: AsyncConnection, requests: Sequence[Li
             )
             revoked += [(request.society, old[0]) for old in links[MAX_LIVE:]]
             del links[MAX_LIVE:]
-        link_id, created_at, expires_at = links[0]
+        link_id, created_at, expires_at, _ = links[0]
         mails.append(
             NewMail(
                 society=request.society,
-                letter=LETTER,
+                letter=PLAIN if key in plain else LETTER,
                 lane=Lane.LINK,
                 recipient=request.address.text,
                 link_id=link_id,

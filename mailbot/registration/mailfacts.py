@@ -15,8 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mailbot import audit, credentials
 from mailbot.config import Society
 from mailbot.credentials import KeyRefused, LinkPurpose, LinkState
-from mailbot.delivery.outbox import Cancelled, ClaimedMail, MailState
+from mailbot.delivery import suppression
+from mailbot.delivery.outbox import Cancelled, ClaimedMail, MailState, PutBack
+from mailbot.delivery.suppression import Fate
 from mailbot.letters.kinds import MAX_CODE
+from mailbot.mail.address import stored
 from mailbot.store.alarms import raise_alarm
 from mailbot.store.keys import among, values
 from mailbot.store.tables import address as address_table
@@ -26,13 +29,15 @@ from . import credentials_mail, formula, people, pin
 from .context import Context
 from .reissue import mailed_password
 
+SUPPRESSED = "suppressed"
+"""Reason of mails that are not sent because their address takes none."""
 UNDELIVERED = "completion-undelivered"
 """The audit's event, and the alarm where a login waits for the mail."""
 
 _LINKS = select(link).where(among(link.c.society, link.c.id))
 _PIN_LOGINS = select(pin_login).where(among(pin_login.c.society, pin_login.c.id))
 _OPEN = among(member.c.society, member.c.id)
-_UNDELIVERED = (MailState.FAILED, MailState.EXPIRED)
+_UNDELIVERED = (MailState.FAILED, MailState.EXPIRED, MailState.CANCELLED)
 
 _WITHOUT_ID = ("reissue", "reissue-told")
 """They speak to a member without a nickname by no login ID, unless the society mails it anyway."""
@@ -47,6 +52,7 @@ class _Letter:
 
     purpose: LinkPurpose | None = None
     path: str = ""
+    """Of the link's URL; a letter without one has the code alone, and the steps for the address's carrier."""
     to_registered: bool = False
     """Only to an address the member still has."""
     nickname: bool = False
@@ -56,6 +62,7 @@ class _Letter:
 
 _LETTERS = {
     "invitation": _Letter(LinkPurpose.REGISTRATION, "r"),
+    "invitation-plain": _Letter(LinkPurpose.REGISTRATION),
     "completion": _Letter(to_registered=True),
     "reissue": _Letter(LinkPurpose.REISSUE, "p", to_registered=True, nickname=True),
     "reissue-stale": _Letter(LinkPurpose.REISSUE, "p", to_registered=True),
@@ -80,18 +87,31 @@ _LETTERS = {
 class _Rows:
     links: dict[Key, Any]
     members: dict[Key, Any]
-    addresses: dict[Key, set[str]]
+    addresses: dict[Key, dict[str, bool]]
+    """Of each member, and whether mail reaches them."""
+    known: dict[tuple[str, str], suppression.Known]
     letters: dict[Key, Any]
     pin_logins: dict[Key, Any]
 
 
 async def mail_facts(
     ctx: Context, tx: AsyncConnection, mails: Sequence[ClaimedMail], now: int
-) -> list[Facts | Cancelled]:
-    """The member facts of each mail's letter, in order; reads only, three statements for any number of
+) -> list[Facts | Cancelled | PutBack]:
+    """The member facts of each mail's letter, in order; reads only, four statements for any number of
     mails, and one more each where credentials or PINs are among them."""
     rows = await _read(tx, mails)
-    return [_facts(ctx, rows, mail, now) for mail in mails]
+    return [_suppressed(rows, mail, now) or _facts(ctx, rows, mail, now) for mail in mails]
+
+
+def _suppressed(rows: _Rows, mail: ClaimedMail, now: int) -> Cancelled | PutBack | None:
+    """Why this letter is not sent (now) to an address that mail does not reach."""
+    known = rows.known.get((mail.society, suppression.key_of(mail.recipient)))
+    fate = suppression.fate(known, mail.lane, now)
+    if known is None or fate is Fate.SEND:
+        return None
+    if fate is Fate.NEVER:
+        return Cancelled(SUPPRESSED)
+    return PutBack(min(known.last_at + suppression.REST_MS, mail.last_moment))
 
 
 async def mail_settled(
@@ -128,7 +148,7 @@ async def _read(tx: AsyncConnection, mails: Sequence[ClaimedMail]) -> _Rows:
     member_keys = sorted({(mail.society, mail.member_id) for mail in mails if mail.member_id is not None})
     links: dict[Key, Any] = {}
     members: dict[Key, Any] = {}
-    addresses: dict[Key, set[str]] = {}
+    addresses: dict[Key, dict[str, bool]] = {}
     pin_logins: dict[Key, Any] = {}
     if pin_keys:
         pin_logins = {(row.society, row.id): row for row in await tx.execute(_PIN_LOGINS, values(pin_keys))}
@@ -141,10 +161,11 @@ async def _read(tx: AsyncConnection, mails: Sequence[ClaimedMail]) -> _Rows:
         for row in await tx.execute(select(*columns).where(among(c.society, c.id)), values(member_keys)):
             members[row.society, row.id] = row
         a = address_table.c
-        statement = select(a.society, a.member_id, a.address).where(among(a.society, a.member_id))
-        for society, member_id, text in await tx.execute(statement, values(member_keys)):
-            addresses.setdefault((society, member_id), set()).add(text)
-    return _Rows(links, members, addresses, await credentials_mail.letters_of(tx, mails), pin_logins)
+        statement = select(a.society, a.member_id, a.address, a.unreachable_at).where(among(a.society, a.member_id))
+        for society, member_id, text, unreachable_at in await tx.execute(statement, values(member_keys)):
+            addresses.setdefault((society, member_id), {})[text] = unreachable_at is None
+    known = await suppression.causes(tx, {(mail.society, suppression.key_of(mail.recipient)) for mail in mails})
+    return _Rows(links, members, addresses, known, await credentials_mail.letters_of(tx, mails), pin_logins)
 
 
 def _facts(ctx: Context, rows: _Rows, mail: ClaimedMail, now: int) -> Facts | Cancelled:
@@ -160,8 +181,10 @@ def _facts(ctx: Context, rows: _Rows, mail: ClaimedMail, now: int) -> Facts | Ca
         person = rows.members.get((mail.society, mail.member_id))
         if person is None or not (letter.any_state or person.state == "registered"):
             return Cancelled("member-gone")
-        if letter.to_registered and mail.recipient not in rows.addresses.get((mail.society, mail.member_id), ()):
-            return Cancelled("address-removed")
+        if letter.to_registered:
+            reached = rows.addresses.get((mail.society, mail.member_id), {}).get(mail.recipient)
+            if not reached:
+                return Cancelled("address-removed" if reached is None else "address-unreachable")
     if letter.nickname and person is not None:
         place = (society.id, "member", "sealed_nickname", person.id)
         nickname = people.open_text(ctx.ring, person.sealed_nickname, *place)
@@ -178,6 +201,9 @@ def _facts(ctx: Context, rows: _Rows, mail: ClaimedMail, now: int) -> Facts | Ca
             return Cancelled(f"link-{state.value}")
         try:
             facts |= _link_facts(ctx, society, letter, row, person)
+            if not letter.path:
+                carrier = ctx.settings.carriers.of(stored(mail.recipient).domain)
+                facts |= {"carrier": carrier.name, "steps": "\n".join(carrier.steps)}
         except KeyRefused:
             return Cancelled("key-refused")
     if mail.letter == credentials_mail.LETTER:
@@ -216,11 +242,13 @@ def _login_id(ctx: Context, society: Society, person: Any) -> str:
 def _link_facts(ctx: Context, society: Society, letter: _Letter, row: Any, person: Any) -> Facts:
     """Raises KeyRefused."""
     assert letter.purpose is not None
-    token = credentials.mint(ctx.ring, letter.purpose, society.id, row.id, row.kid)
     facts: Facts = {
-        "url": f"{ctx.settings.site.site.web_url}/{society.id}/{letter.path}/{token}",
+        "code": credentials.short_code(ctx.ring, letter.purpose, society.id, row.id, row.kid, row.generation),
         "expires_at": row.expires_at,
     }
+    if letter.path:
+        token = credentials.mint(ctx.ring, letter.purpose, society.id, row.id, row.kid)
+        facts["url"] = f"{ctx.settings.site.site.web_url}/{society.id}/{letter.path}/{token}"
     if letter.purpose is LinkPurpose.REISSUE and row.asks is None:
         if society.reissue.login_id:
             facts["login_id"] = _login_id(ctx, society, person)

@@ -17,9 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mailbot import ratelimit
 from mailbot.config import Journey, Society
 from mailbot.credentials import LinkPurpose
-from mailbot.delivery import outbox
+from mailbot.delivery import outbox, suppression
 from mailbot.delivery.outbox import Lane, NewMail
 from mailbot.mail.address import stored
+from mailbot.mail.causes import Cause
 from mailbot.store import new_id
 from mailbot.store.tables import journey as journey_table
 from mailbot.store.tables import link, member
@@ -148,7 +149,11 @@ async def advance(
         if (again_at := await ratelimit.wait_until(tx, hits, now)) is not None:
             raise UndoneError(Refused.whole(words.just_sent(again_at, now), 429))
     if last:
-        await ratelimit.refund(tx, society.id, "address", stored(state.address).key)
+        key = society.id, stored(state.address).key
+        await ratelimit.refund(tx, key[0], "address", key[1])
+        if state.link_id is not None or any(isinstance(step_named(name), WaitingStep) for name in state.steps):
+            # mail to there was read
+            await suppression.clear(tx, [key], [Cause.FILTERED])
     changes: dict[str, Any] = {"done_at": now} if last else {"position": target}
     if last or passed.answers:  # nobody reads the answers after the end: a password's hash among them stays nowhere
         answers = {} if last else {**state.answers, **passed.answers}

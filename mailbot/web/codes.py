@@ -1,4 +1,4 @@
-"""The page for the short code of a mail, where the mail's URL cannot be opened. Prefilled never, but after a refusal."""
+"""The page for the short code of a mail, where the mail's URL cannot be opened; its address line prefills nothing."""
 
 from __future__ import annotations
 

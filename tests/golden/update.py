@@ -10,6 +10,7 @@ from email import message_from_bytes, policy
 from pathlib import Path
 
 from mailbot.config import Society
+from mailbot.config.carriers import shipped
 from mailbot.letters import Letters, letters_of
 from mailbot.mail.address import Address
 
@@ -31,6 +32,9 @@ FACTS: dict[str, str | int] = {
     "login_id": "hanako-k",
     "temporary_password": "QwErTyUi",
     "pin": "123 456",
+    "code": "k7mp 3wxq",
+    "carrier": "ドコモ",
+    "steps": "\n".join(shipped().all["docomo"].steps),
 }
 PATHS = {
     "invitation": "r",
