@@ -11,6 +11,7 @@ from mailbot.letters import LETTERS, Letters, letters_of, lint
 from tests.golden.update import HOST, ROOT, WEB_URL, mails, societies
 
 SOCIETIES = societies()
+MAILS = mails()
 FRAME = '{{% extends "_base/body.txt" %}}\n{{% block main %}}\n{}\n{{% endblock %}}\n'
 GOOD = "一行目\n\n{{ url }}\n\n{{ expires_at }}（日本時間）まで"
 
@@ -21,7 +22,9 @@ def problems(tmp_path: Path, body: str, letter: str = "invitation", subject: str
     own.mkdir(parents=True)
     (own / "body.txt").write_text(FRAME.format(body), "utf-8")
     (own / "subject.txt").write_text(subject + "\n", "utf-8")
-    made = Letters({"yokokou": SOCIETIES["yokokou"]}, [tmp_path, ROOT / "templates"], WEB_URL, HOST)
+    with pytest.MonkeyPatch.context() as only:
+        only.setattr("mailbot.letters.letters_of", lambda society: {letter: LETTERS[letter]})
+        made = Letters({"yokokou": SOCIETIES["yokokou"]}, [tmp_path, ROOT / "templates"], WEB_URL, HOST)
     found = made.problems("yokokou")
     shutil.rmtree(own)
     start = re.compile(re.escape(str(own)) + r"/(body|subject)\.txt: (in yokokou: )?")
@@ -108,7 +111,7 @@ def test_the_letter_without_a_url_stays_without(tmp_path: Path, body: str, findi
 
 def test_what_is_shipped_is_sent_as_the_rules_say() -> None:
     """The finished mails, not the lint's own view of them."""
-    for file, content in mails().items():
+    for file, content in MAILS.items():
         text = content.decode("utf-8")
         if file.suffix == ".eml":
             assert len(content) < lint.MAX_MAIL
@@ -124,7 +127,7 @@ def test_what_is_shipped_is_sent_as_the_rules_say() -> None:
 
 @pytest.mark.parametrize("society", SOCIETIES)
 def test_a_letter_with_a_link_has_its_code_below_in_two_groups(society: str) -> None:
-    texts = {file.stem: content.decode() for file, content in mails().items() if file.suffix == ".txt"}
+    texts = {file.stem: content.decode() for file, content in MAILS.items() if file.suffix == ".txt"}
     linked = [name for name, kind in letters_of(SOCIETIES[society]).items() if "url" in kind.facts]
     assert {"invitation", "reissue", "address-proof"} <= set(linked)
     for name in linked:
@@ -137,7 +140,7 @@ def test_a_letter_with_a_link_has_its_code_below_in_two_groups(society: str) -> 
 @pytest.mark.parametrize("society", SOCIETIES)
 def test_the_letter_without_a_url_shows_nothing_a_filter_or_a_phone_could_take_for_one(society: str) -> None:
     file = ROOT / "tests" / "golden" / society / "invitation-plain.txt"
-    text = mails()[file].decode()
+    text = MAILS[file].decode()
     assert not re.search(r"https?|www|://|mailto|kenpo\.example", text, re.IGNORECASE)
     assert not re.search(r"(?<![\w.@-])[a-z0-9-]+(\.[a-z0-9-]+)+(?!\S*@)", re.sub(r"\S+@\S+", "", text), re.IGNORECASE)
     assert "コード：k7mp 3wxq" in text
