@@ -28,7 +28,8 @@ from mailbot import credentials, resources
 from mailbot.config import ConfigError, Settings, Society, load, split_endpoint
 from mailbot.credentials import KeyRing, Passwords, RingError
 from mailbot.delivery.courier import Courier
-from mailbot.delivery.relay import Relay, open_relay
+from mailbot.delivery.relay import Relay
+from mailbot.delivery.relays import RelayProblem, open_relay
 from mailbot.dns import Resolver
 from mailbot.intake.authentication import Authenticator, unchecked
 from mailbot.intake.imap import ImapIntake
@@ -272,12 +273,7 @@ class Robot:
     async def _run_roles(self, letters: Letters) -> None:
         settings, ctx = self.settings, self.ctx
         signer = open_signer(settings)
-        relay = self._relay or open_relay(
-            settings.site.relay,
-            settings.site.site.host,
-            legacy_domains=frozenset(settings.site.smtp.legacy_domains),
-            now=self.clock.now,
-        )
+        relay = self._relay or self._open_relay()
         courier = Courier(ctx, letters, signer, relay, self.clock.now)
         authenticator = Authenticator(settings.site, Resolver(settings.site.dns))
         reception = Reception(ctx, settings.site.smtp.batch, authenticator)
@@ -331,6 +327,14 @@ class Robot:
             await asyncio.sleep(60)
             with suppress(*OUTAGES):  # the roles wait out an outage; the clock does too
                 await self._synchronise(store)
+
+    def _open_relay(self) -> Relay:
+        site = self.settings.site
+        legacy_domains = frozenset(site.smtp.legacy_domains)
+        try:
+            return open_relay(site.relay, site.site.host, legacy_domains=legacy_domains, now=self.clock.now)
+        except RelayProblem as error:
+            raise StartProblem([str(error)]) from error
 
     async def _synchronise(self, store: Store) -> None:
         """Raises StartProblem: with a wrong clock no lease and no deadline holds."""

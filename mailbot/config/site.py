@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from mailbot.config.relays import relay_url
+
 Int = Annotated[int, Field(strict=True)]
 """No text, no `true`."""
 PositiveInt = Annotated[Int, Field(ge=1)]
@@ -233,21 +235,34 @@ class OpsSection(Section):
 
 class RelaySection(Section):
     url: str = "smtp://127.0.0.1:25"
-    """Where mail goes out: `smtp://host:port`, or `capture:` which keeps it in memory (demo and tests)."""
+    """Where mail goes out: `smtp://host:port` (unencrypted in our own network only), `smtp+starttls://user@host:port`,
+    `smtps://user@host:port`, or `capture:` which keeps it in memory (demo and tests)."""
+    fallback: tuple[str, ...] = ()
+    """Further relays, in order, for when the first cannot be used."""
+    netrc: Path = Path()
+    """File (mode 0600) with the passwords: `machine HOST login USER password WORD` each."""
+    ca_file: Path = Path()
+    """Certificates (PEM) to trust instead of the machine's."""
     connections: PositiveInt = 8
     """Connections kept to the relay at a time."""
+    connections_per_domain: Annotated[Int, Field(ge=0)] = 0
+    """Mails to one mail domain on their way at a time; 0 leaves one connection to the others."""
     timeout_seconds: PositiveInt = 30
-    """Longest wait for one answer of the relay."""
+    """Longest wait for one answer of the relay; with `fallback` ten seconds at the most."""
 
     @field_validator("url")
     @classmethod
     def _url(cls, text: str) -> str:
-        if text == "capture:":
-            return text
-        if not text.startswith("smtp://"):
-            raise ValueError("expected smtp://host:port or capture:")
-        _endpoint(text.removeprefix("smtp://"))
+        if text != "capture:":
+            relay_url(text)
         return text
+
+    @field_validator("fallback")
+    @classmethod
+    def _further(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            relay_url(text)
+        return texts
 
 
 class CourierSection(Section):

@@ -26,7 +26,11 @@ class RefusedError(Exception):
 
 
 class Line:
-    """`unfinished`: the last transaction on it was refused half way. `used`: mails so far; `since`: its last use."""
+    """`unfinished`: the last transaction on it was refused half way. `used`: mails so far; `since`: its last use.
+
+    `pipelining`, `dsn`: what the relay offers (RFC 2920, RFC 3461); `deliver_by`: the shortest time in seconds within
+    which it promises to deliver (RFC 2852 section 3), None where it knows no such promise. `tls`: protocol and cipher.
+    """
 
     def __init__(self, smtp: SMTP) -> None:
         self._smtp = smtp
@@ -37,9 +41,18 @@ class Line:
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
         self.pipelining = smtp.supports_extension("pipelining")
+        self.dsn = smtp.supports_extension("dsn")
+        self.deliver_by = _shortest(smtp.esmtp_extensions.get("deliverby"))
+        cipher = smtp.get_transport_info("cipher")
+        self.tls = f"{cipher[1]}, {cipher[0]}" if cipher else ""
         self.used = 0
         self.since = 0.0
         self.unfinished = False
+
+    @property
+    def offers(self) -> dict[str, bool]:
+        """For staff: extension -> whether it is used."""
+        return {"PIPELINING": self.pipelining, "DSN": self.dsn, "DELIVERBY": self.deliver_by is not None}
 
     @property
     def connected(self) -> bool:
@@ -92,3 +105,10 @@ class Line:
         except RefusedError as refused:
             raise SMTPServerDisconnected("RSET refused") from refused
         self.unfinished = False
+
+
+def _shortest(parameter: str | None) -> int | None:
+    """What stands behind DELIVERBY; an empty or odd value promises any time (RFC 2852 section 2)."""
+    if parameter is None:
+        return None
+    return int(parameter) if parameter.isascii() and parameter.isdigit() and len(parameter) < 10 else 1

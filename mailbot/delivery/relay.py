@@ -1,7 +1,8 @@
 """Hands one message to the next mail server and says, as a value, how that ended.
 
 SMTP over kept connections: a new one costs more than a mail. Every answer, and every silence, is told by the stage it
-came at; what it means is in `mailbot.mail.status`. Standards: RFC 5321, RFC 1047.
+came at; what it means is in `mailbot.mail.verdict`, how a connection is opened in `mailbot.delivery.server`.
+Standards: RFC 5321, RFC 1047, RFC 2852, RFC 3461.
 """
 
 from __future__ import annotations
@@ -12,21 +13,22 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from aiosmtplib import SMTP, SMTPConnectResponseError, SMTPException, SMTPHeloError, SMTPServerDisconnected
+from aiosmtplib import SMTPException, SMTPServerDisconnected
 from aiosmtplib.response import SMTPResponse
 
-from mailbot.config.site import RelaySection, split_endpoint
 from mailbot.delivery.line import Line, RefusedError
+from mailbot.delivery.server import Server, UnusableError
 from mailbot.mail.address import LEGACY_DOMAINS, Address
 from mailbot.mail.status import Effect, Outcome, OutcomeKind, Stage, Status, relay_status
 from mailbot.mail.verdict import classify, lost
+from mailbot.telemetry import RELAYED
 
 IDLE_SECONDS = 30.0
 """A connection left alone for longer is not trusted any more: a firewall may have forgotten it without a word."""
 MAILS_A_CONNECTION = 1000
 
 
-def _host_time() -> int:
+def host_time() -> int:
     return time.time_ns() // 1_000_000
 
 
@@ -34,11 +36,19 @@ class Relay(Protocol):
     """Where mail goes out."""
 
     async def send(
-        self, sender: str, recipient: Address, message: bytes, *, seconds: float, deadline_ms: int | None = None
+        self,
+        sender: str,
+        recipient: Address,
+        message: bytes,
+        *,
+        seconds: float,
+        deadline_ms: int | None = None,
+        envelope_id: str = "",
     ) -> Outcome:
         """Delivers `message` (final bytes, CRLF) within `seconds`; its content is not begun after `deadline_ms`.
 
-        Only what can never be sent raises (ValueError); outages are outcomes.
+        `envelope_id` (letters and digits) comes back in reports about this mail (RFC 3461 section 4.4). Only what can
+        never be sent raises (ValueError); outages are outcomes.
         """
 
     async def close(self) -> None:
@@ -49,9 +59,20 @@ class _TooLateError(Exception):
     """The mail's deadline passed before its content was begun."""
 
 
-@dataclass
+@dataclass(slots=True)
+class _Mail:
+    """One mail as it goes out."""
+
+    sender: bytes
+    recipient: Address
+    message: bytes
+    deadline_ms: int | None
+    envelope_id: bytes
+
+
+@dataclass(slots=True)
 class _Attempt:
-    """One attempt: its clock, how far it came, and on which connection."""
+    """One attempt: its clock, and how far it came."""
 
     timer: asyncio.Timeout
     end: float
@@ -67,44 +88,58 @@ class _Attempt:
 
 @dataclass
 class SmtpRelay:
-    """A mail server reached by plain SMTP. Lifetime: one process, one event loop."""
+    """One mail server. Lifetime: one process, one event loop."""
 
-    host: str
-    port: int
+    server: Server
     connections: int
     timeout: float
-    helo: str
     legacy_domains: Set[str] = LEGACY_DOMAINS
-    now: Callable[[], int] = _host_time
+    now: Callable[[], int] = host_time
     _idle: list[Line] = field(default_factory=list)
     _slots: asyncio.Semaphore = field(init=False)
     _unquoted: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(self.connections)
+        self.name = self.server.url.name
+        self._counted = {kind: RELAYED.labels(self.name, kind.value) for kind in OutcomeKind}
 
     async def send(
-        self, sender: str, recipient: Address, message: bytes, *, seconds: float, deadline_ms: int | None = None
+        self,
+        sender: str,
+        recipient: Address,
+        message: bytes,
+        *,
+        seconds: float,
+        deadline_ms: int | None = None,
+        envelope_id: str = "",
     ) -> Outcome:
         """See `Relay.send`. A connection that turns out to be dead before anything was sent on it is replaced once."""
         lines = message.count(b"\r\n")
         if not message.endswith(b"\r\n") or message.count(b"\r") != lines or message.count(b"\n") != lines:
             raise ValueError("a message has CRLF line ends only, and ends with one")  # RFC 5321 section 2.3.8
+        mail = _Mail(sender.encode("ascii"), recipient, message, deadline_ms, envelope_id.encode("ascii"))
         end = asyncio.get_running_loop().time() + seconds
         timer = asyncio.timeout_at(end)
-        attempt = _Attempt(timer, end, self.timeout)
+        outcome = await self._attempt(_Attempt(timer, end, self.timeout), mail)
+        self._counted[outcome.kind].inc()
+        return outcome
+
+    async def _attempt(self, attempt: _Attempt, mail: _Mail) -> Outcome:
         try:
-            async with timer, self._slots:
-                outcome = await self._kept(attempt, sender, recipient, message, deadline_ms)
+            async with attempt.timer, self._slots:
+                outcome = await self._kept(attempt, mail)
                 if outcome is None:
-                    line = await self._connect(attempt)
-                    outcome = await self._on(line, attempt, sender, recipient, message, deadline_ms)
+                    line = await self.server.open(attempt.at)
+                    outcome = await self._on(line, attempt, mail)
                 return outcome
         except RefusedError as refused:
             return self._answered(refused.response, attempt.stage)
+        except UnusableError as error:
+            return self._lost(attempt.stage, str(error))
         except _TooLateError:
             status = Status(451, "4.4.7", "(deadline passed before the content was sent)")
-            return Outcome(OutcomeKind.DEFERRED, status, self._name, stage=attempt.stage)
+            return Outcome(OutcomeKind.DEFERRED, status, self.name, stage=attempt.stage)
         except TimeoutError:
             return self._lost(attempt.stage, "no answer in time")
         except (SMTPException, OSError) as error:
@@ -115,15 +150,13 @@ class SmtpRelay:
         for line in idle:
             line.close()
 
-    async def _kept(
-        self, attempt: _Attempt, sender: str, recipient: Address, message: bytes, deadline_ms: int | None
-    ) -> Outcome | None:
+    async def _kept(self, attempt: _Attempt, mail: _Mail) -> Outcome | None:
         """The outcome on a kept connection; None where there is none, or the one there was had been dropped."""
         line = self._take()
         if line is None:
             return None
         try:
-            return await self._on(line, attempt, sender, recipient, message, deadline_ms)
+            return await self._on(line, attempt, mail)
         except RefusedError as refused:
             if attempt.stage is Stage.MAIL and refused.response.code == 421:
                 return None  # RFC 5321 section 3.8: the relay closed it, most often for idleness
@@ -144,59 +177,29 @@ class SmtpRelay:
             line.close()
         return None
 
-    async def _connect(self, attempt: _Attempt) -> Line:
-        attempt.at(Stage.CONNECT)
-        smtp = SMTP(
-            hostname=self.host, port=self.port, local_hostname=self.helo, timeout=None, use_tls=False, start_tls=False
-        )
-        try:
-            await smtp.connect()
-            attempt.at(Stage.EHLO)
-            try:
-                await smtp.ehlo()
-            except SMTPHeloError as error:
-                if error.code // 100 != 5:
-                    raise
-                await smtp.helo()  # RFC 5321 section 3.2: a server without EHLO
-        except (SMTPConnectResponseError, SMTPHeloError) as error:
-            smtp.close()
-            raise RefusedError(SMTPResponse(error.code, error.message)) from error
-        except BaseException:
-            smtp.close()
-            raise
-        return Line(smtp)
-
-    async def _on(
-        self,
-        line: Line,
-        attempt: _Attempt,
-        sender: str,
-        recipient: Address,
-        message: bytes,
-        deadline_ms: int | None,
-    ) -> Outcome:
+    async def _on(self, line: Line, attempt: _Attempt, mail: _Mail) -> Outcome:
         """One mail transaction on this connection, which is kept afterwards only in a known state."""
         try:
             attempt.at(Stage.MAIL)
             if line.unfinished:
                 await line.reset()
-            spellings = self._spellings(recipient)
-            mail = b"MAIL FROM:<%b>\r\n" % sender.encode("ascii")
+            spellings = self._spellings(mail.recipient)
+            begin = b"MAIL FROM:<%b>%b\r\n" % (mail.sender, self._wishes(line, mail))
             if line.pipelining and len(spellings) == 1:
-                if self._too_late(deadline_ms):
+                if self._too_late(mail):
                     raise _TooLateError
-                await self._together(line, attempt, mail, spellings[0])
+                await self._together(line, attempt, begin, spellings[0])
             else:
-                await line.command(mail)
+                await line.command(begin)
                 line.unfinished = True
                 attempt.at(Stage.RCPT)
-                await self._recipient(line, recipient, spellings)
+                await self._recipient(line, mail.recipient, spellings)
                 attempt.at(Stage.DATA)
-                if self._too_late(deadline_ms):
+                if self._too_late(mail):
                     raise _TooLateError
                 await line.command(b"DATA\r\n", wanted=3)
             attempt.at(Stage.DOT)
-            line.write(_stuffed(message))
+            line.write(_stuffed(mail.message))
             response = await line.reply()
             line.unfinished = False
             line.expect(response, 2)
@@ -209,12 +212,23 @@ class SmtpRelay:
         self._keep(line)
         return self._answered(response, Stage.DOT)
 
-    def _too_late(self, deadline_ms: int | None) -> bool:
-        return deadline_ms is not None and self.now() >= deadline_ms
+    def _too_late(self, mail: _Mail) -> bool:
+        return mail.deadline_ms is not None and self.now() >= mail.deadline_ms
 
-    async def _together(self, line: Line, attempt: _Attempt, mail: bytes, spelling: str) -> None:
+    def _wishes(self, line: Line, mail: _Mail) -> bytes:
+        """What is asked of a relay that offers it: short reports that name the mail (RFC 3461), and none but in time:
+        R returns a mail that cannot be delivered until then (RFC 2852 section 4)."""
+        wishes = b""
+        if line.dsn:
+            wishes = b" RET=HDRS ENVID=%b" % mail.envelope_id if mail.envelope_id else b" RET=HDRS"
+        if line.deliver_by is not None and mail.deadline_ms is not None:
+            left = min((mail.deadline_ms - self.now()) // 1000, 999_999_999)
+            wishes += b" BY=%d;R" % max(left, line.deliver_by, 1)
+        return wishes
+
+    async def _together(self, line: Line, attempt: _Attempt, begin: bytes, spelling: str) -> None:
         """MAIL, RCPT and DATA as one write (RFC 2920 section 3.1). Raises RefusedError for the first refusal."""
-        line.write(mail, b"RCPT TO:<%b>\r\n" % spelling.encode("ascii"), b"DATA\r\n")
+        line.write(begin, _rcpt(line, spelling), b"DATA\r\n")
         line.unfinished = True
         first: tuple[Stage, RefusedError] | None = None
         for stage, wanted in ((Stage.MAIL, 2), (Stage.RCPT, 2), (Stage.DATA, 3)):
@@ -252,7 +266,7 @@ class SmtpRelay:
         """
         for number, spelling in enumerate(spellings, 1):
             try:
-                await line.command(b"RCPT TO:<%b>\r\n" % spelling.encode("ascii"))
+                await line.command(_rcpt(line, spelling))
             except RefusedError as refused:
                 status = relay_status(*refused.response)
                 effect = classify(status.code, status.enhanced, Stage.RCPT, status.text).effect
@@ -276,16 +290,17 @@ class SmtpRelay:
         if not 200 <= status.code < 600:
             return self._lost(stage, "an answer that is no SMTP reply")
         verdict = classify(status.code, status.enhanced, stage, status.text)
-        return Outcome(verdict.kind, status, self._name, verdict.effect, verdict.cause, stage)
+        return Outcome(verdict.kind, status, self.name, verdict.effect, verdict.cause, stage)
 
     def _lost(self, stage: Stage, why: str) -> Outcome:
         status = Status(451, "4.4.2", f"(connection lost at {stage}: {why})"[:200])  # RFC 3463 section 3.5
         verdict = lost(stage)
-        return Outcome(verdict.kind, status, self._name, verdict.effect, verdict.cause, stage)
+        return Outcome(verdict.kind, status, self.name, verdict.effect, verdict.cause, stage)
 
-    @property
-    def _name(self) -> str:
-        return f"{self.host}:{self.port}"
+
+def _rcpt(line: Line, spelling: str) -> bytes:
+    notify = b" NOTIFY=FAILURE" if line.dsn else b""
+    return b"RCPT TO:<%b>%b\r\n" % (spelling.encode("ascii"), notify)
 
 
 def _stuffed(message: bytes) -> bytes:
@@ -307,14 +322,21 @@ class Captured:
 class CaptureRelay:
     """Takes every mail and sends none: for the demo and for tests. Keeps the newest `keep` mails."""
 
-    def __init__(self, now: Callable[[], int] = _host_time, keep: int = 10_000) -> None:
+    def __init__(self, now: Callable[[], int] = host_time, keep: int = 10_000) -> None:
         self.messages: list[Captured] = []
         self.arrived = asyncio.Condition()
         self._now = now
         self._keep = keep
 
     async def send(
-        self, sender: str, recipient: Address, message: bytes, *, seconds: float, deadline_ms: int | None = None
+        self,
+        sender: str,
+        recipient: Address,
+        message: bytes,
+        *,
+        seconds: float,
+        deadline_ms: int | None = None,
+        envelope_id: str = "",
     ) -> Outcome:
         async with self.arrived:
             self.messages.append(Captured(sender, recipient, message, self._now()))
@@ -330,17 +352,3 @@ class CaptureRelay:
 
     async def close(self) -> None:
         """Nothing to end."""
-
-
-def open_relay(
-    section: RelaySection,
-    helo: str,
-    *,
-    legacy_domains: Set[str] = LEGACY_DOMAINS,
-    now: Callable[[], int] = _host_time,
-) -> Relay:
-    """The relay that `[relay] url` names. Connects with the first mail."""
-    if section.url == "capture:":
-        return CaptureRelay(now)
-    host, port = split_endpoint(section.url.removeprefix("smtp://"))
-    return SmtpRelay(host, port, section.connections, section.timeout_seconds, helo, legacy_domains, now)

@@ -147,7 +147,8 @@ class Diagnosis:
 class Outcome:
     """How one attempt to deliver ended, and at which stage. `relay` names who said so, for staff.
 
-    `cause` is None where the mail was taken, or nothing was said about it.
+    `cause` is None where the mail was taken, or nothing was said about it. `trouble`: what staff should know of relays
+    that failed before this one was asked; names no member.
     """
 
     kind: OutcomeKind
@@ -156,3 +157,4 @@ class Outcome:
     effect: Effect = Effect.NONE
     cause: Cause | None = None
     stage: Stage = Stage.DOT
+    trouble: str = ""

@@ -24,6 +24,13 @@ class _Row(NamedTuple):
     code: int | None = None
 
 
+_Table = tuple[tuple[_Row, re.Pattern[str], re.Pattern[str]], ...]
+
+
+def _compiled(*rows: _Row) -> _Table:
+    return tuple((row, re.compile(row.enhanced), re.compile(row.words, re.IGNORECASE)) for row in rows)
+
+
 _FULL = (
     r"mailbox (is )?full|inbox is full|over ?quota|quota (is )?exceeded|exceed\w* (the )?(storage|quota)|out of storage"
 )
@@ -42,7 +49,7 @@ _POLICY = (
     r"|rejected|refused|not accept"
 )
 
-_TEMPORARY = (
+_TEMPORARY = _compiled(
     # Greylisting wants this mail later, not fewer mails: RFC 6647 section 4.3.
     _Row(Effect.NONE, Cause.THROTTLED, words=r"gr[ae]y.?list"),
     _Row(Effect.NONE, Cause.THROTTLED, r"4\.2\.1", r"receiving mail (at a rate|too quickly)"),  # one mailbox, not all
@@ -52,7 +59,7 @@ _TEMPORARY = (
     _Row(Effect.SOFT, Cause.FULL, "", _FULL),
     _Row(Effect.SLOW_DOMAIN, Cause.THROTTLED, "", _LESS),
 )
-_PERMANENT = (
+_PERMANENT = _compiled(
     # Misleading codes first. Our own relay refuses to relay: every mail would fail one after the other.
     _Row(Effect.OUR_FAULT, Cause.OUR_FAULT, r"(5\.7\.\d+)?", _RELAYING),
     _Row(Effect.SUPPRESS, Cause.UNKNOWN_USER, r"5\.5\.0", r"mailbox unavailable"),  # Outlook.com
@@ -77,15 +84,11 @@ _PERMANENT = (
     _Row(Effect.SYNTAX, Cause.OTHER, "", code=553),
     _Row(Effect.POLICY, Cause.POLICY, "", _POLICY),
 )
-_COMPILED = {
-    table: tuple((row, re.compile(row.enhanced), re.compile(row.words, re.IGNORECASE)) for row in table)
-    for table in (_TEMPORARY, _PERMANENT)
-}
 _QMAIL = re.compile(r"\(#([45]\.\d{1,3}\.\d{1,3})\)")
 
 
-def _find(table: tuple[_Row, ...], code: int, enhanced: str, text: str) -> tuple[Effect, Cause]:
-    for row, pattern, words in _COMPILED[table]:
+def _find(table: _Table, code: int, enhanced: str, text: str) -> tuple[Effect, Cause]:
+    for row, pattern, words in table:
         if row.code in (None, code) and pattern.fullmatch(enhanced) and words.search(text):
             return row.effect, row.cause
     return Effect.NONE, Cause.OTHER

@@ -27,6 +27,10 @@ SECONDS = Histogram(
 )
 QUEUE = Gauge("mailbot_queue_mails", "Mails in the outbox", ["society", "lane", "state"], registry=REGISTRY)
 QUEUE_AGE = Gauge("mailbot_queue_oldest_seconds", "Age of the oldest queued mail", ["lane"], registry=REGISTRY)
+RELAYED = Counter(
+    "mailbot_relay_mails_total", "Attempts to hand a mail to a relay", ["relay", "outcome"], registry=REGISTRY
+)
+RESTING = Gauge("mailbot_relay_resting", "1 while a relay is left alone after it failed", ["relay"], registry=REGISTRY)
 ALARMS = Gauge("mailbot_alarms", "Alarms raised in the last day", ["kind"], registry=REGISTRY)
 MAILBOX_UP = Gauge("mailbot_imap_up", "Whether this process watches the mailbox", ["mailbox"], registry=REGISTRY)
 MAILBOX_WAITING = Gauge(

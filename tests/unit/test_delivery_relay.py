@@ -4,8 +4,11 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from mailbot.config.relays import RelayUrl, Tls
 from mailbot.config.site import RelaySection
-from mailbot.delivery.relay import CaptureRelay, SmtpRelay, open_relay
+from mailbot.delivery.relay import CaptureRelay, SmtpRelay
+from mailbot.delivery.relays import open_relay
+from mailbot.delivery.server import Server
 from mailbot.mail.address import Address
 from mailbot.mail.status import Effect, OutcomeKind
 from tests.support.sink import CLOSE, HANG, Sink, Stage, sink
@@ -16,9 +19,13 @@ BOUNCE = "bounce@example.jp"
 DELIVERED, DEFERRED, FAILED, UNKNOWN = OutcomeKind
 
 
+def here(port: int) -> Server:
+    return Server(RelayUrl(Tls.ABROAD, "127.0.0.1", port), "robot.test")
+
+
 @pytest.fixture
 async def relay(smtp_sink: Sink) -> AsyncIterator[SmtpRelay]:
-    made = SmtpRelay("127.0.0.1", smtp_sink.port, 2, 0.3, "robot.test")
+    made = SmtpRelay(here(smtp_sink.port), 2, 0.3)
     yield made
     await made.close()
 
@@ -128,7 +135,7 @@ async def test_a_relay_that_falls_silent(
 async def test_nobody_listens(smtp_sink: Sink) -> None:
     async with sink() as gone:
         port = gone.port
-    outcome = await SmtpRelay("127.0.0.1", port, 2, 1, "robot.test").send(BOUNCE, MEMBER, MESSAGE, seconds=5)
+    outcome = await SmtpRelay(here(port), 2, 1).send(BOUNCE, MEMBER, MESSAGE, seconds=5)
     assert (outcome.kind, outcome.effect) == (DEFERRED, Effect.OUR_FAULT)
 
 
@@ -147,7 +154,7 @@ async def test_a_relay_without_ehlo(relay: SmtpRelay, smtp_sink: Sink) -> None:
 
 async def test_the_content_is_not_begun_after_the_deadline(smtp_sink: Sink) -> None:
     now = 1000
-    relay = SmtpRelay("127.0.0.1", smtp_sink.port, 2, 1, "robot.test", now=lambda: now)
+    relay = SmtpRelay(here(smtp_sink.port), 2, 1, now=lambda: now)
     asked: list[str] = []
     smtp_sink.rule = lambda stage, _: asked.append(stage)
     outcome = await relay.send(BOUNCE, MEMBER, MESSAGE, seconds=5, deadline_ms=1000)
