@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from ipaddress import ip_address
+from typing import Annotated, cast
 
 import typer
 
 from mailbot import app
 from mailbot.cli import common
 from mailbot.cli.queue import held_words
-from mailbot.config import ConfigError, Settings, split_endpoint
+from mailbot.config import ConfigError, Settings
+from mailbot.config.site import Site
+from mailbot.delivery.relays import RelayProblem, servers
+from mailbot.delivery.server import reach
+from mailbot.office.dnscheck import FreshDns, examine
 from mailbot.registration import stops
 
 
@@ -19,20 +25,85 @@ def register(command: typer.Typer) -> None:
     command.command()(check)
 
 
-def check(json: common.Json = False) -> None:
+Row = dict[str, object]
+"""`what`, `ok`, `mark` (ok, NOTE, MEND), `words`, and `paste`: lines for a zone file."""
+
+
+def check(
+    json: common.Json = False,
+    dns: Annotated[
+        bool, typer.Option("--dns", help="Ask the DNS instead: does our mail look genuine, does mail reach us?")
+    ] = False,
+    address: Annotated[
+        list[str] | None, typer.Option("--address", help="With --dns: where our mail leaves from; may be repeated.")
+    ] = None,
+    helo: Annotated[str, typer.Option(help="With --dns: the relay's name, where it is not site.host.")] = "",
+) -> None:
     """Configuration, templates, database, keys and relay. Status 1 when something must be mended."""
-    found = common.run(_collect())
+    found = _dns(address or [], helo) if dns else common.run(_collect())
     if json:
         common.show(found, True)
     else:
         for row in found:
-            print(f"{'ok  ' if row['ok'] else 'MEND'}  {row['what']}: {row['words']}")
+            _print(row)
     if not all(row["ok"] for row in found):
         raise typer.Exit(1)
 
 
-async def _collect() -> list[dict[str, object]]:
-    return [{"what": what, "ok": ok, "words": words} async for what, ok, words in _checks()]
+def _print(row: Row) -> None:
+    style = {"MEND": "bold red", "NOTE": "red"}.get(str(row["mark"]))
+    common.out.print(f"{row['mark']:<4}  {row['what']}: {row['words']}", style=style, markup=False)
+    for line in cast(tuple[str, ...], row["paste"]):
+        common.out.print(f"      {line}", markup=False)
+
+
+async def _collect() -> list[Row]:
+    checked = [_row(what, "ok" if ok else "MEND", words) async for what, ok, words in _checks()]
+    with suppress(ConfigError):  # it stands among the checks
+        checked += [_row("sender authentication", "NOTE", words) for words in _unvouched(common.settings().site)]
+    return checked
+
+
+def _row(what: str, mark: str, words: str, paste: tuple[str, ...] = ()) -> Row:
+    return {"what": what, "ok": mark != "MEND", "mark": mark, "words": words, "paste": paste}
+
+
+def _dns(addresses: list[str], helo: str) -> list[Row]:
+    try:
+        settings = common.settings()
+        keys = app.dkim_keys(settings)
+        known = [str(ip_address(address)) for address in addresses]
+    except (ConfigError, app.StartProblem) as error:
+        raise common.fail(error) from None
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--address") from None
+    found = examine(
+        settings,
+        keys,
+        FreshDns(settings.site.dns),
+        helo=(helo or settings.site.site.host).lower().removesuffix("."),
+        addresses=known,
+        now=time.time_ns() // 1_000_000,
+    )
+    return [_row(one.what, one.mark, one.words, one.paste) for one in found]
+
+
+def _unvouched(site: Site) -> list[str]:
+    """Ways in whose mail nobody vouches for, so that its senders share the small budgets of the unproved."""
+    few = "so every member counts as unproved, and few of them are answered in an hour (budgets.unproved_percent)"
+    said = []
+    known = site.authentication
+    if known.mode == "off" and known.peers and site.relay.url != "capture:":
+        said.append(f"mail from {', '.join(known.peers)} is not checked (mode off), {few}: meant for tests only")
+    if known.upstream_peers and not known.authserv_id:
+        said.append(f"authentication.authserv_id is empty: mail through {', '.join(known.upstream_peers)} cannot be "
+                    f"checked for SPF, {few}; have that server write Authentication-Results and name it")  # fmt: skip
+    said += [
+        f"imap.{name}.authserv_id is empty: nobody says who wrote the mail in that mailbox, {few}; name the provider's"
+        for name, mailbox in site.imap.items()
+        if not mailbox.authserv_id
+    ]
+    return said
 
 
 async def _checks() -> AsyncIterator[tuple[str, bool, str]]:
@@ -60,25 +131,19 @@ async def _checks() -> AsyncIterator[tuple[str, bool, str]]:
     except app.StartProblem as error:
         for text in error.problems:
             yield "database and keys", False, text
-    yield await _relay(settings)
+    async for found in _relays(settings):
+        yield found
 
 
-async def _relay(settings: Settings) -> tuple[str, bool, str]:
-    url = settings.site.relay.url
-    if url == "capture:":
-        return "relay", True, "capture: every mail stays in memory, nothing leaves this machine"
-    host, port = split_endpoint(url.removeprefix("smtp://"))
+async def _relays(settings: Settings) -> AsyncIterator[tuple[str, bool, str]]:
+    section = settings.site.relay
+    if section.url == "capture:":
+        yield "relay", True, "capture: every mail stays in memory, nothing leaves this machine"
     try:
-        async with asyncio.timeout(5):
-            reader, writer = await asyncio.open_connection(host, port)
-            greeting = (await reader.readline()).decode("ascii", "replace").strip()
-            peer = ip_address(writer.get_extra_info("peername")[0])
-            writer.write(b"QUIT\r\n")
-            writer.close()
-    except (OSError, TimeoutError) as error:
-        words = f"{host}:{port} does not answer ({error or 'no greeting in 5 s'})"
-        return "relay", False, f"{words}: is the mail server running, is relay.url right?"
-    if not peer.is_private:
-        words = f"{host}:{port} is on the internet, and mail would go to it unencrypted"
-        return "relay", False, f"{words}: name a mail server on this machine or in your own network"
-    return "relay", greeting.startswith("220"), f"{host}:{port} says {greeting}"
+        found = servers(section, settings.site.site.host)
+    except RelayProblem as error:
+        yield "relay", False, str(error)
+        return
+    for number, server in enumerate(found):
+        ok, words = await reach(server, min(10, section.timeout_seconds))
+        yield f"fallback relay {number}" if number else "relay", ok, words

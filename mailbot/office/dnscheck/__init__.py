@@ -21,8 +21,9 @@ __all__ = ["Dns", "Finding", "FreshDns", "Mark", "examine"]
 def examine(
     settings: Settings, keys: Mapping[str, Key], dns: Dns, *, helo: str, addresses: Sequence[str], now: int
 ) -> Iterator[Finding]:
-    """Everything about this installation. `keys`: selector -> key, of those that sign. `helo`: the name the outgoing
-    mail server greets with; `addresses`: where its mail comes from, those of `helo` when empty. `now` in ms."""
+    """Everything about this installation. `keys`: selector -> key, those that sign and others. `helo`: the name the
+    outgoing mail server greets with; `addresses`: where its mail comes from, those of `helo` when empty. `now` in ms.
+    """
     for what, look in _looks(settings, keys, dns, helo, addresses, now):
         try:
             found = look()
@@ -39,6 +40,7 @@ def _looks(
 ) -> Iterator[Look]:
     """What there is to look at, and how; a look that fails harms no other."""
     site = settings.site
+    signing = (site.dkim.selector, site.dkim.ed25519_selector)
     yield f"address {helo}", partial(hosts.host, dns, helo, "outgoing mail", addresses)
     if not addresses:
         with suppress(LookupFailed):  # the look before this has said so
@@ -59,7 +61,7 @@ def _looks(
         if "sender" in roles:
             for selector, key in keys.items():
                 what = f"DKIM {selector}._domainkey.{domain}"
-                yield what, partial(senders.dkim, dns, domain, selector, key)
+                yield what, partial(senders.dkim, dns, domain, selector, key, signs=selector in signing)
             yield f"DMARC {domain}", partial(senders.dmarc, dns, domain)
         look = partial(hosts.mail_in, dns, domain, site.site.host, role, here=domain in here, behind=behind)
         yield f"MX {domain}", look

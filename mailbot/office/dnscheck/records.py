@@ -38,4 +38,4 @@ def zone_line(name: str, type_: str, value: str) -> str:
         return f"{name} IN {type_} {value}"
     pieces = [value[at : at + 255] for at in range(0, len(value), 255)] or [""]
     quoted = ['"' + re.sub(r'(["\\])', r"\\\1", piece) + '"' for piece in pieces]
-    return f"{name} IN TXT {quoted[0]}" if len(quoted) == 1 else f"{name} IN TXT ( {' '.join(quoted)} )"
+    return f"{name} IN TXT {' '.join(quoted)}"

@@ -6,9 +6,10 @@ import base64
 import binascii
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mailbot.mail.dkim import Key, dns_record
-from mailbot.office.dnscheck.finding import Finding, mend, note, ok
+from mailbot.office.dnscheck.finding import Finding, Mark, mend, note, ok
 from mailbot.office.dnscheck.questions import Dns, spf_result
 from mailbot.office.dnscheck.records import Record
 
@@ -107,8 +108,16 @@ def tags(text: str) -> dict[str, str]:
     return found
 
 
-def dkim(dns: Dns, domain: str, selector: str, key: Key) -> Finding:
-    """Is the published key ours?"""
+def dkim(dns: Dns, domain: str, selector: str, key: Key, *, signs: bool) -> Finding:
+    """Is the published key ours? One that does not sign, yet or any more, may be missing."""
+    found = _dkim(dns, domain, selector, key)
+    if signs:
+        return found
+    mark = Mark.NOTE if found.mark is Mark.MEND else found.mark
+    return replace(found, mark=mark, words=f"this key does not sign (yet, or any more): {found.words}")
+
+
+def _dkim(dns: Dns, domain: str, selector: str, key: Key) -> Finding:
     record = Record(f"{selector}._domainkey.{domain}.", "TXT", dns_record(key))
     what = f"DKIM {selector}._domainkey.{domain}"
     texts = dns.ask(record.name, "TXT")
