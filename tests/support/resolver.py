@@ -82,7 +82,13 @@ def _broken_server() -> Iterator[int]:
 
 
 def _settings(
-    folder: Path, port: int, records: Records, failing: Collection[str], silent: Collection[str], broken: int
+    folder: Path,
+    port: int,
+    records: Records,
+    failing: Collection[str],
+    silent: Collection[str],
+    broken: int,
+    zones_with_aliases: Mapping[str, Records],
 ) -> str:
     zones = [
         f"    local-data: '{owner.rstrip('.')}. 60 IN {line}'"
@@ -91,16 +97,35 @@ def _settings(
     ]
     zones += [f'    local-zone: "{name.rstrip(".")}." always_deny' for name in silent]
     zones += [f'    local-zone: "{name.rstrip(".")}." transparent' for name in failing]
+    zones += [f'    local-zone: "{name.rstrip(".")}." transparent' for name in zones_with_aliases]
     forwards = [
         f'forward-zone:\n    name: "{name.rstrip(".")}."\n    forward-addr: 127.0.0.1@{broken}' for name in failing
     ]
+    forwards += [_zone(folder, name.rstrip("."), found) for name, found in zones_with_aliases.items()]
     return SETTINGS.format(folder=folder, port=port, zones="\n".join(zones), forwards="\n".join(forwards))
 
 
+def _zone(folder: Path, name: str, records: Records) -> str:
+    """A zone that is resolved like those of the world, so that aliases are followed."""
+    lines = [f"{name}. 60 IN SOA ns.{name}. hostmaster.{name}. 1 60 60 60 60", f"{name}. 60 IN NS ns.{name}."]
+    lines += [f"ns.{name}. 60 IN A 127.0.0.1"]
+    for owner, found in records.items():
+        lines += [f"{owner.rstrip('.')}. 60 IN {line}" for line in ([found] if isinstance(found, str) else found)]
+    file = folder / f"{name}.zone"
+    file.write_text("\n".join(lines) + "\n")
+    return f'auth-zone:\n    name: "{name}."\n    zonefile: "{file}"\n    for-downstream: no\n    for-upstream: yes'
+
+
 @contextmanager
-def resolver(records: Records, *, failing: Collection[str] = (), silent: Collection[str] = ()) -> Iterator[Unbound]:
+def resolver(
+    records: Records,
+    *,
+    failing: Collection[str] = (),
+    silent: Collection[str] = (),
+    zones_with_aliases: Mapping[str, Records] | None = None,
+) -> Iterator[Unbound]:
     """Answers from `records`, NXDOMAIN for everything else. Names under `failing` get SERVFAIL, those under `silent` no
-    answer at all.
+    answer at all. A CNAME is followed only where it stands in one of `zones_with_aliases`, by name, and stays there.
 
     A text in a record is quoted as in a zone file; one longer than 255 octets as several quoted pieces.
     """
@@ -109,7 +134,7 @@ def resolver(records: Records, *, failing: Collection[str] = (), silent: Collect
     port = free_port()
     file = folder / "unbound.conf"
     with _broken_server() as broken:
-        file.write_text(_settings(folder, port, records, failing, silent, broken))
+        file.write_text(_settings(folder, port, records, failing, silent, broken, zones_with_aliases or {}))
         process = subprocess.Popen([unbound, "-d", "-c", str(file)], stderr=subprocess.PIPE)
         try:
             _wait(port, process)
