@@ -30,7 +30,8 @@ async def test_an_invitation_carries_the_link(here: World) -> None:
     start, _, token = found["url"].rpartition("/")
     assert start == "http://127.0.0.1:8080/yokokou/r"
     assert credentials.read(here.ctx.ring, LinkPurpose.REGISTRATION, "yokokou", token) == link_id
-    assert found == {"url": found["url"], "expires_at": NOW + 3 * HOUR}
+    code = credentials.short_code(here.ctx.ring, LinkPurpose.REGISTRATION, "yokokou", link_id, 0, 0)
+    assert found == {"url": found["url"], "expires_at": NOW + 3 * HOUR, "code": code}
 
 
 async def test_a_completion_mail_needs_nothing(here: World) -> None:
