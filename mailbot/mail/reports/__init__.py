@@ -8,6 +8,7 @@ the caller knows by the address it came to. Pure; hostile bytes are a fact, not 
 from __future__ import annotations
 
 import email
+import logging
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -50,6 +51,8 @@ class Report:
 
 
 NOTHING = Report(Kind.NONE)
+
+logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL)  # it writes a traceback for every mail it stumbles over
 
 
 def read(content: bytes) -> Report:
