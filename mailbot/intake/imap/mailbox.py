@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import random
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -353,8 +354,8 @@ class Mailbox:
                 words = f"mailbox {self.name}: {len(told)} mails came in too long ago to be answered by a robot"
                 words += "; `mailbot imap list --ignored` says whose"
                 await raise_alarm(tx, self._society, "imap-ignored", words, self._clock())
-        for one in told:
-            emit("imap.ignored", mailbox=self.name, reason=one.reason)
+        for reason, count in Counter(one.reason for one in told).items():
+            emit("imap.ignored", mailbox=self.name, reason=reason, mails=count)
         self._memory.note(entries)
 
     async def _file(self, connection: Connection, entries: Sequence[Entry]) -> None:

@@ -1,0 +1,215 @@
+"""An IMAP server that misbehaves where a real one will not: silent, BYE at the wrong time, mails that vanish.
+
+Speaks just what the robot says, over TLS. `deaf` and the like are used up, one a command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import re
+import ssl
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import trustme
+
+
+@dataclass
+class FakeMail:
+    content: bytes
+    at: int
+    flags: set[str] = field(default_factory=set)
+
+
+@dataclass
+class FakeImap:
+    """One mailbox with one folder of interest; whatever is moved goes to `moved[folder]`."""
+
+    port: int = 0
+    ca_file: Path = Path()
+    capabilities: str = "IMAP4rev1 IDLE MOVE UIDPLUS AUTH=XOAUTH2"
+    permanent: str = r"\Seen \Flagged \Deleted \*"
+    uidvalidity: int = 7
+    mails: dict[int, FakeMail] = field(default_factory=dict)
+    moved: dict[str, list[FakeMail]] = field(default_factory=dict)
+    token: str = ""
+    password: str = "geheim"
+    deaf: Counter[str] = field(default_factory=Counter)  # command -> how often it gets no answer
+    bye: Counter[str] = field(default_factory=Counter)  # command -> how often it is answered with BYE
+    vanish: set[int] = field(default_factory=set)  # UIDs that are gone once they were found
+    refusal: str = "[AUTHENTICATIONFAILED] no"
+    flood: int = 0  # lines pushed at once in the next IDLE
+    pushes: bool = True
+    commands: list[str] = field(default_factory=list)
+    sasl: list[str] = field(default_factory=list)
+    sessions: int = 0
+    _idling: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    def add(self, content: bytes, at: int) -> int:
+        uid = max([*self.mails, 100]) + 1
+        self.mails[uid] = FakeMail(content, at)
+        for writer in self._idling if self.pushes else ():
+            writer.write(f"* {len(self.mails)} EXISTS\r\n".encode())
+        return uid
+
+    def count(self, command: str) -> int:
+        return sum(one.startswith(command) for one in self.commands)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.sessions += 1
+        try:
+            writer.write(b"* OK fake\r\n")
+            while line := (await reader.readline()).decode().rstrip("\r\n"):
+                await self._command(line, reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self._idling.discard(writer)
+            writer.close()
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
+                await writer.wait_closed()
+
+    async def _command(self, line: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tag, _, rest = line.partition(" ")
+        rest = rest.removeprefix("UID ").strip()
+        verb = rest.partition(" ")[0].upper()
+        self.commands.append(rest)
+
+        def say(*lines: str, end: str = "OK done") -> None:
+            writer.write("".join(f"* {one}\r\n" for one in lines).encode() + f"{tag} {end}\r\n".encode())
+
+        if self.bye[verb]:
+            self.bye[verb] -= 1
+            writer.write(b"* BYE going down\r\n")
+            return
+        if self.deaf[verb]:
+            self.deaf[verb] -= 1
+            return
+        match verb:
+            case "CAPABILITY":
+                say(f"CAPABILITY {self.capabilities}")
+            case "LOGIN":
+                good = rest.endswith(f'"{self.password}"')
+                say(end="OK hello" if good else f"NO {self.refusal}")
+            case "AUTHENTICATE":
+                words = base64.b64decode(rest.split()[-1]).decode()
+                self.sasl.append(words)
+                if words.endswith(f"auth=Bearer {self.token}\1\1"):
+                    say(end="OK hello")
+                else:
+                    writer.write(b"+ " + base64.b64encode(b'{"status":"400"}') + b"\r\n")
+                    assert await reader.readline() == b"\r\n"
+                    say(end=f"NO {self.refusal}")
+            case "SELECT":
+                say(
+                    f"{len(self.mails)} EXISTS",
+                    f"OK [UIDVALIDITY {self.uidvalidity}] valid",
+                    f"OK [UIDNEXT {max([*self.mails, 100]) + 1}] next",
+                    f"OK [PERMANENTFLAGS ({self.permanent})] flags",
+                )
+            case "SEARCH":
+                say("SEARCH " + " ".join(map(str, self._found(rest))))
+            case "FETCH":
+                self._fetch(rest, writer)
+                say()
+            case "STORE":
+                for mail in self._named(rest):
+                    mail.flags |= set(re.findall(r"[$\\]\w+", rest))
+                say()
+            case "MOVE":
+                for uid in self._uids(rest):
+                    self.moved.setdefault(rest.split('"')[1], []).append(self.mails.pop(uid))
+                say()
+            case "COPY":
+                for mail in self._named(rest):
+                    self.moved.setdefault(rest.split('"')[1], []).append(mail)
+                say()
+            case "EXPUNGE":
+                for uid in self._uids(rest):
+                    if r"\Deleted" in self.mails[uid].flags:
+                        del self.mails[uid]
+                say()
+            case "IDLE":
+                writer.write(b"+ idling\r\n")
+                writer.write(b"".join(b"* %d EXPUNGE\r\n" % (n + 1) for n in range(self.flood)))
+                self.flood = 0
+                self._idling.add(writer)
+                assert await reader.readline() in (b"DONE\r\n", b"")
+                self._idling.discard(writer)
+                say()
+            case "LOGOUT":
+                say("BYE")
+                writer.close()
+            case _:
+                say()
+
+    def _uids(self, rest: str) -> list[int]:
+        return [uid for uid in map(int, rest.split()[1].split(",")) if uid in self.mails]
+
+    def _named(self, rest: str) -> list[FakeMail]:
+        return [self.mails[uid] for uid in self._uids(rest)]
+
+    def _found(self, rest: str) -> list[int]:
+        wanted = rest.split()[-1]
+        skipped = re.search(r"UNKEYWORD (\S+)", rest)
+        found = sorted(uid for uid, mail in self.mails.items() if not skipped or skipped[1] not in mail.flags)
+        if wanted.endswith(":*"):
+            later = [uid for uid in found if uid >= int(wanted[:-2])]
+            return later or found[-1:]  # the star is the last mail, whatever stands before it
+        return [uid for uid in found if uid in set(map(int, wanted.split(",")))]
+
+    def _fetch(self, rest: str, writer: asyncio.StreamWriter) -> None:
+        for uid in self._uids(rest):
+            if uid in self.vanish:
+                self.mails.pop(uid)
+                continue
+            mail = self.mails[uid]
+            place = sorted(self.mails).index(uid) + 1
+            if "RFC822.SIZE" in rest:
+                date = datetime.fromtimestamp(mail.at / 1000, UTC).strftime("%d-%b-%Y %H:%M:%S +0000")
+                size = len(mail.content)
+                writer.write(
+                    f'* {place} FETCH (UID {uid} FLAGS () INTERNALDATE "{date}" RFC822.SIZE {size})\r\n'.encode()
+                )
+                continue
+            head, blank, text = mail.content.partition(b"\r\n\r\n")
+            section, part = ("HEADER", head + blank) if "[HEADER]" in rest else ("TEXT", text)
+            writer.write(
+                f"* {place} FETCH (UID {uid} BODY[{section}]<0> {{{len(part)}}}\r\n".encode() + part + b")\r\n"
+            )
+
+
+@asynccontextmanager
+async def fake_imap() -> AsyncIterator[FakeImap]:
+    """Runs it on a free port of 127.0.0.1."""
+    made = FakeImap()
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    tasks = set[asyncio.Task[None]]()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(made.serve(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+    made.port = server.sockets[0].getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        made.ca_file = Path(folder) / "ca.pem"
+        authority.cert_pem.write_to_path(str(made.ca_file))
+        try:
+            yield made
+        finally:
+            server.close()
+            for task in list(tasks):
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await server.wait_closed()
