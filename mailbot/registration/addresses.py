@@ -6,7 +6,7 @@ force until its own mail was followed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import delete, select, update
@@ -47,8 +47,13 @@ class Plan:
         return bool(self.prove or self.move or self.remove)
 
 
-def plan(ctx: Context, society: Society, form: Mapping[str, str], before: Proved) -> Plan:
-    """Reads address_1 … against what is proved. A field that is missing from the form leaves its slot alone."""
+def plan(
+    ctx: Context, society: Society, form: Mapping[str, str], before: Proved, dead: Collection[str] = frozenset()
+) -> Plan:
+    """Reads address_1 … against what is proved. A field that is missing from the form leaves its slot alone.
+
+    `dead`: keys of addresses that mail does not reach; with prove_1 … ticked they are proved anew.
+    """
     by_slot = {slot: key for slot, _, key in before}
     by_key = {key: text for _, text, key in before}
     texts = {text for _, text, _ in before}
@@ -83,6 +88,8 @@ def plan(ctx: Context, society: Society, form: Mapping[str, str], before: Proved
                 move.append((slot, stored(by_key[address.key])))
             else:
                 prove.append((slot, address))
+        elif address.key in dead and f"prove_{slot}" in form:
+            prove.append((slot, address))
         if isinstance(address, Address):
             seen.add(address.key)
     proved = {*by_slot, *(slot for slot, _ in move)}.difference(remove)
@@ -97,6 +104,7 @@ async def carry_out(
 ) -> None:
     """Removes, moves and ticks at once, telling all addresses there were; asks new ones for their proof."""
     c = address_table.c
+    dead = await unreachable(tx, society.id, member_id)
     if what.remove:
         await tx.execute(
             delete(address_table).where(c.society == society.id, c.member_id == member_id, c.slot.in_(what.remove))
@@ -105,7 +113,8 @@ async def carry_out(
         await notices.revoke_proofs(tx, society.id, member_id, slot, now)
     for slot, address in what.move:
         await notices.revoke_proofs(tx, society.id, member_id, slot, now)
-        await place(tx, society.id, member_id, slot, address.text, address.key, now)
+        since = dead.get(address.key)
+        await place(tx, society.id, member_id, slot, address.text, address.key, now, unreachable_at=since)
     for pin in (True, False):
         slots = [slot for slot, wanted in what.pins.items() if wanted is pin]
         mine = (c.society == society.id, c.member_id == member_id, c.slot.in_(slots))
@@ -126,8 +135,10 @@ async def place(
     address_key: str,
     now: int,
     pin: bool = False,
+    unreachable_at: int | None = None,
 ) -> None:
     """Puts a proved address into a slot. `pin`: whether PIN mails go to a slot that was empty; others keep theirs.
+    `unreachable_at`: of an address that moves; one that was just proved is reached.
 
     Where the address is the login ID, that follows the first one; IntegrityError: another account has it.
     """
@@ -136,7 +147,7 @@ async def place(
         mine = (m.society == society, m.id == member_id, m.login_kind == "address")
         key = people.login_key(address)
         await tx.execute(update(member).where(*mine).values(login_id=address, login_key=key))
-    values = {"address": address, "address_key": address_key, "proved_at": now}
+    values = {"address": address, "address_key": address_key, "proved_at": now, "unreachable_at": unreachable_at}
     row = insert(tx)(address_table).values(society=society, member_id=member_id, slot=slot, pin=pin, **values)
     await tx.execute(row.on_conflict_do_update(index_elements=["society", "member_id", "slot"], set_=values))
 
@@ -146,6 +157,14 @@ async def ticked(tx: AsyncConnection, society: Society, member_id: int) -> froze
     c = address_table.c
     mine = (c.society == society.id, c.member_id == member_id, c.pin.is_(True))
     return frozenset(await tx.scalars(select(c.slot).where(*mine)))
+
+
+async def unreachable(tx: AsyncConnection, society: str, member_id: int) -> dict[str, int]:
+    """Address key -> since when mail does not reach it, of the member's addresses of which that is known."""
+    c = address_table.c
+    mine = (c.society == society, c.member_id == member_id, c.unreachable_at.is_not(None))
+    rows = await tx.execute(select(c.address_key, c.unreachable_at).where(*mine))
+    return {row.address_key: row.unreachable_at for row in rows}
 
 
 async def pending(tx: AsyncConnection, society: Society, member_id: int, now: int) -> tuple[PendingAddress, ...]:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.config import Society
 from mailbot.credentials import LinkPurpose
-from mailbot.delivery import outbox
+from mailbot.delivery import outbox, suppression
 from mailbot.delivery.outbox import Lane, NewMail
 from mailbot.mail.address import Address
 from mailbot.store import new_id
@@ -71,10 +71,14 @@ async def tell(
 async def ask_proof(
     ctx: Context, tx: AsyncConnection, society: Society, member_id: int, slot: int, address: Address, now: int
 ) -> None:
-    """Mails the link that makes `address` count as the member's `slot`; an earlier one for that slot dies."""
+    """Mails the link that makes `address` count as the member's `slot`; an earlier one for that slot dies.
+
+    Whoever asks is known otherwise, so one mail is tried though mail did not reach the address before.
+    """
     link_id = new_id()
     expires_at = now + society.links.address_proof_minutes * MINUTE_MS
     await revoke_proofs(tx, society.id, member_id, slot, now)
+    await suppression.clear(tx, [(society.id, address.key)], suppression.DISPROVED)
     await tx.execute(
         insert(link).values(
             society=society.id,

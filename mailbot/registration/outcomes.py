@@ -209,6 +209,8 @@ class ProfileAddress:
     address: str
     pin: bool = False
     """Whether PIN mails go there."""
+    unreachable: bool = False
+    """Mail does not reach it, so it proves nobody."""
 
 
 @dataclass(frozen=True, slots=True)

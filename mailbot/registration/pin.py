@@ -78,6 +78,9 @@ async def ask(
         return Refused.whole(_over(society, PinState.PAUSED, until, now), 429)
     if (twin := await _twin(ctx, tx, society, member_id, browser, now)) is not None:
         return twin
+    if not await recipients(tx, society.id, member_id):
+        emit("login.pin", society=society.id, reason="unreachable")
+        return Refused.whole(_unreachable(society))
     if (again_at := await _next_mail_at(tx, society, member_id, now)) is not None:
         return Refused.whole(_no_more_mails(society, again_at, now), 429)
     kid, row_id, ends = ctx.ring.active(now).kid, new_id(), now + society.login.pin.minutes * MINUTE_MS
@@ -217,12 +220,13 @@ def derive(ctx: Context, society: str, row: Any) -> str | None:
 
 
 async def recipients(tx: AsyncConnection, society: str, member_id: int) -> list[str]:
-    """Where PINs go: the ticked addresses, the first one where none is; two spellings of a mailbox are one."""
+    """Where PINs go: the ticked addresses, the first one where none is; two spellings of a mailbox are one, and one
+    that ceased to exist is none."""
     c = address_table.c
     rows = (
         await tx.execute(
             select(c.address, c.address_key, c.pin)
-            .where(c.society == society, c.member_id == member_id)
+            .where(c.society == society, c.member_id == member_id, c.unreachable_at.is_(None))
             .order_by(c.slot)
         )
     ).all()
@@ -365,6 +369,14 @@ def _over(society: Society, state: PinState, paused_until: int | None, now: int)
             return f"{TRIES}回違ったため、この{label}は使えなくなりました。新しい{label}を受け取ってください。"
         case _:
             return f"この{label}は、使える時間を過ぎました。新しい{label}を受け取ってください。"
+
+
+def _unreachable(society: Society) -> str:
+    return (
+        f"登録されているメールアドレスにメールが届かなくなったため、{society.label('pin.code')}をお送りできません。"
+        "お手数ですが、このページの下の「お困りのときは」へご連絡ください。本人であることを確かめて、"
+        "新しいメールアドレスに変えます。"
+    )
 
 
 def _no_more_mails(society: Society, again_at: int, now: int) -> str:

@@ -38,13 +38,14 @@ async def view(ctx: Context, society: Society, member_id: int, now: int) -> Prof
         row = await _member(tx, society, member_id)
         proved = await notices.proved_addresses(tx, society.id, member_id)
         ticked = await addresses.ticked(tx, society, member_id)
+        dead = await addresses.unreachable(tx, society.id, member_id)
         pending = await addresses.pending(tx, society, member_id, now)
         household = await _household(ctx, tx, society, member_id, row, now)
     chosen = json.loads(row.choices)
     return ProfileView(
         _login_id(ctx, society, member_id, row),
         _nickname(ctx, society, member_id, row.sealed_nickname),
-        tuple(ProfileAddress(slot, text, slot in ticked) for slot, text, _ in proved),
+        tuple(ProfileAddress(slot, text, slot in ticked, key in dead) for slot, text, key in proved),
         pending,
         {choice.id: chosen.get("wanted", {}).get(choice.id, choice.default) for choice in society.profile.wanted},
         {c.id: chosen.get("disclosure", {}).get(c.id, c.default) for c in society.profile.disclosure},
@@ -68,13 +69,15 @@ async def update(
     """Saves the whole form: login_id, nickname, address_1 … address_3, pin_1 … pin_3 and `wanted.<id>` (present when
     ticked), `disclosure.<id>` ("yes" to show), and password (the current one) where login ID or an address changes.
 
-    A new address is mailed a link and counts once that was followed; an empty address_2 or address_3 is removed.
+    A new address, and one that mail did not reach where prove_1 … is ticked, is mailed a link and counts once that was
+    followed; an empty address_2 or address_3 is removed.
     """
     async with ctx.store.read() as tx:
         row = await _member(tx, society, member_id)
         before = await notices.proved_addresses(tx, society.id, member_id)
         ticked = await addresses.ticked(tx, society, member_id)
-        plan = addresses.plan(ctx, society, form, before)
+        dead = await addresses.unreachable(tx, society.id, member_id)
+        plan = addresses.plan(ctx, society, form, before, dead)
         typed_id, id_field = _sought(row, form, plan)
         new_id = typed_id != row.login_id
         is_taken = new_id and await choices.is_taken(ctx, tx, society, typed_id, member_id)

@@ -151,7 +151,8 @@ async def _remind(ctx: Context, tx: AsyncConnection, society: Society, now: int)
                 address_table,
                 (address_table.c.society == c.society)
                 & (address_table.c.member_id == c.id)
-                & (address_table.c.slot == 1),
+                & (address_table.c.slot == 1)
+                & address_table.c.unreachable_at.is_(None),
             )
             .where(
                 c.society == society.id,

@@ -11,7 +11,8 @@ Which letter an account gets (all at most `mails_an_hour`):
   the address for long: carriers give old addresses to new people;
 - word that only the help desk can go on, where that is the society's rule, the roster has no birth date, or several
   such links died of wrong ones;
-- word that a letter on paper is needed, where the society mails nothing to an address that members share.
+- word that a letter on paper is needed, where the society mails nothing to an address that members share;
+- nothing at a mailbox that ceased to exist; staff are told where the member has no other address.
 
 Protected persons get nothing at an address they share, and nobody learns from us that they do. The member's other
 addresses are told, without link or secret.
@@ -177,6 +178,10 @@ class _Answers:
 
     def _answer(self, society: Society, wish: Wish, account: Any) -> None:
         who = (society.id, account.member_id)
+        if account.unreachable_at is not None:  # the mailbox ceased to exist: it proves nobody any more
+            if not self.history.addresses[who]:
+                self.staff.append(who)
+            return
         if sum(self.history.mailed[*who, letter] for letter in _COUNTED[wish]) >= society.reissue.mails_an_hour:
             return
         stale = self._is_stale(society, account)
@@ -259,9 +264,9 @@ async def _accounts(tx: AsyncConnection, keys: list[tuple[str, str]]) -> dict[tu
         return {}
     a, m = address_table.c, member.c
     person = (m.left_on, m.protected, m.registered_at, m.last_login_at, m.sealed)
-    proved = func.max(a.proved_at).label("proved_at")
+    proved = (func.max(a.proved_at).label("proved_at"), func.max(a.unreachable_at).label("unreachable_at"))
     statement = (
-        select(a.society, a.member_id, a.address_key, func.min(a.address).label("address"), proved, *person)
+        select(a.society, a.member_id, a.address_key, func.min(a.address).label("address"), *proved, *person)
         .join(member, (m.society == a.society) & (m.id == a.member_id))
         .where(among(a.society, a.address_key), m.state == "registered")
         .group_by(a.society, a.member_id, a.address_key, *person)
@@ -299,7 +304,8 @@ async def _history(tx: AsyncConnection, accounts: dict[tuple[str, str], list[Any
     )
     for society, member_id, count in await tx.execute(worn, values(members)):
         history.worn[society, member_id] = count
-    theirs = select(a.society, a.member_id, a.address, a.address_key).where(among(a.society, a.member_id))
+    reached = (among(a.society, a.member_id), a.unreachable_at.is_(None))
+    theirs = select(a.society, a.member_id, a.address, a.address_key).where(*reached)
     for society, member_id, text, key in await tx.execute(theirs.order_by(a.slot), values(members)):
         history.addresses[society, member_id].append((text, key))
     return history

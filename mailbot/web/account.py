@@ -128,7 +128,7 @@ async def _profile_page(visit: Visit, refused: Refused | None = None) -> Respons
             for choice in society.profile.disclosure
             if form.get(f"disclosure.{choice.id}") == "yes"
         }
-        ticked |= {f"pin_{slot}" for slot in slots if f"pin_{slot}" in form}
+        ticked |= {f"{name}_{slot}" for name in ("pin", "prove") for slot in slots if f"{name}_{slot}" in form}
     return visit.page(
         "profile.html",
         status=refused.status if refused else 200,
@@ -138,6 +138,7 @@ async def _profile_page(visit: Visit, refused: Refused | None = None) -> Respons
         view=view,
         slots=slots,
         pending={one.slot: one for one in view.pending},
+        unreachable={one.slot: one.address for one in view.addresses if one.unreachable},
         ticked=ticked,
         id_rules=describe_login_id(society.login_id, society.label("profile.login-id"), choices.reserved(society)),
         saved=visit.request.query_params.get("saved") == "1",
