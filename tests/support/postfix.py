@@ -26,6 +26,7 @@ verify    unix  - - n -     1 verify
 flush     unix  n - n 1000? 0 flush
 proxymap  unix  - - n -     - proxymap
 smtp      unix  - - n -     - smtp
+lmtp      unix  - - n -     - lmtp
 relay     unix  - - n -     - smtp
 showq     unix  n - n -     - showq
 error     unix  - - n -     - error
@@ -113,12 +114,16 @@ class Postfix:
 
 @contextmanager
 def postfix(
-    *, relay_port: int | None = None, settings: Mapping[str, str] | None = None, port: int | None = None
+    *,
+    relay_port: int | None = None,
+    settings: Mapping[str, str] | None = None,
+    port: int | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> Iterator[Postfix]:
     """Run Postfix: everything it takes goes on to 127.0.0.1:`relay_port`, or is discarded where there is none.
 
-    `settings` are further lines of main.cf. Needs root, as Postfix does; the directory lies outside pytest's own, which
-    the user postfix cannot enter.
+    `settings` are further lines of main.cf, whose `$config_directory` holds the `files` (name -> text). Needs root, as
+    Postfix does; the directory lies outside pytest's own, which the user postfix cannot enter.
     """
     program("postfix")
     directory = Path(tempfile.mkdtemp(prefix="mb-postfix-", dir="/tmp"))
@@ -131,6 +136,8 @@ def postfix(
         onward = {"relayhost": f"[127.0.0.1]:{relay_port}"} if relay_port else {"default_transport": "discard"}
         lines = _settings(directory) | onward | dict(settings or {})
         (directory / "etc/main.cf").write_text("".join(f"{key} = {value}\n" for key, value in lines.items()))
+        for name, text in (files or {}).items():
+            (directory / "etc" / name).write_text(text)
         (directory / "etc/master.cf").write_text(_MASTER.format(port=instance.port))
         instance._control("start")
         try:

@@ -47,6 +47,8 @@ class Robot:
     smtp_port: int = field(default_factory=free_port)
     web_port: int = field(default_factory=free_port)
     ops_port: int = field(default_factory=free_port)
+    lmtp_port: int = 0
+    """Where LMTP is spoken, if anywhere."""
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -76,6 +78,7 @@ class Robot:
             "WEB_PASSWORD_HASH_MEMORY_KIB": "1024",
             "AUTHENTICATION_MODE": '"off"',
             "AUTHENTICATION_PEERS": '["127.0.0.0/8"]',
+            "SMTP_LMTP_LISTEN": f'["127.0.0.1:{self.lmtp_port}"]' if self.lmtp_port else "",
             **self.overrides,
         }
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MAILBOT_")}
