@@ -1,12 +1,139 @@
-"""Questions to the DNS: cached, counted, and over in time. Safe to use from threads."""
+"""Questions to the DNS: cached, counted, and over in time. Everything here blocks, and is safe to use from threads.
+
+What is not there is an empty answer; only a question that nobody answered is an exception.
+"""
 
 from __future__ import annotations
 
+import time
+from collections import OrderedDict
+from threading import Lock
+from typing import Any
+
+import dns.exception
+import dns.name
+import dns.nameserver
+import dns.rdatatype
+import dns.resolver
+import dns.reversename
+
 from mailbot.config.site import DnsSection
+
+CACHED = 20_000
+"""Answers kept at a time."""
+PORT = 53
+
+Answer = tuple[Any, ...]
+"""Records (rdata) of one name and type."""
+
+
+class LookupFailed(Exception):
+    """No answer: a name server with a fault, silence, or too many questions. Later there may be one."""
+
+
+def server(text: str) -> dns.nameserver.Nameserver:
+    """`address`, `address:port` or `[v6]:port`. Raises ValueError."""
+    address, port = text, PORT
+    if text.startswith("[") or text.count(":") == 1:
+        host, _, number = text.rpartition(":")
+        address, port = host.strip("[]"), int(number)
+    return dns.nameserver.Do53Nameserver(address, port)
 
 
 class Resolver:
-    """Lifetime: one process."""
+    """Lifetime: one process. Keeps answers as long as their records allow, within the configuration's limits."""
 
     def __init__(self, section: DnsSection) -> None:
         self._section = section
+        self._resolver = dns.resolver.Resolver(configure=not section.servers)
+        if section.servers:
+            self._resolver.nameservers = [server(text) for text in section.servers]
+        self._resolver.timeout = section.query_seconds
+        self._kept: OrderedDict[tuple[str, str], tuple[float, Answer]] = OrderedDict()
+        self._lock = Lock()
+
+    def lookups(self, limit: int, seconds: float) -> Lookups:
+        """At most `limit` questions (those answered from memory count, too), all answered within `seconds`."""
+        return Lookups(self, limit, seconds)
+
+    def ask(self, name: str, kind: str, seconds: float) -> Answer:
+        """The records, aliases followed. Raises LookupFailed."""
+        key = (name.lower().rstrip("."), kind)
+        now = time.monotonic()
+        with self._lock:
+            until, answer = self._kept.get(key, (0.0, ()))
+            if until > now:
+                self._kept.move_to_end(key)
+                return answer
+        answer, keep = self._resolve(key[0], kind, seconds)
+        with self._lock:
+            self._kept[key] = (now + keep, answer)
+            self._kept.move_to_end(key)
+            if len(self._kept) > CACHED:
+                self._kept.popitem(last=False)
+        return answer
+
+    def _resolve(self, name: str, kind: str, seconds: float) -> tuple[Answer, float]:
+        """(records, seconds to keep them)."""
+        negative = float(self._section.negative_cache_seconds)
+        try:
+            found = self._resolver.resolve(
+                dns.name.from_text(name),
+                kind,
+                lifetime=min(seconds, self._section.query_seconds),
+                raise_on_no_answer=False,
+                search=False,
+            )
+        except (dns.resolver.NXDOMAIN, dns.name.LabelTooLong, dns.name.NameTooLong, dns.name.EmptyLabel):
+            return (), negative
+        except (UnicodeError, dns.name.BadEscape):  # hostile names
+            return (), negative
+        except (dns.exception.DNSException, OSError) as error:
+            raise LookupFailed(f"{kind} {name}: {type(error).__name__}") from error
+        if found.rrset is None:
+            return (), negative
+        return tuple(found.rrset), float(min(found.rrset.ttl, self._section.cache_seconds))
+
+
+class Lookups:
+    """The questions of one task. Raises LookupFailed from each method when there is no answer, or no time or number
+    left; `failed` remembers that it did."""
+
+    def __init__(self, resolver: Resolver, limit: int, seconds: float) -> None:
+        self._resolver = resolver
+        self._left = limit
+        self._end = time.monotonic() + seconds
+        self.failed = False
+
+    def records(self, name: str, kind: str) -> Answer:
+        """Records of any type, as dnspython has them."""
+        self._left -= 1
+        seconds = self._end - time.monotonic()
+        if self._left < 0 or seconds <= 0:
+            self.failed = True
+            raise LookupFailed("too many look-ups" if self._left < 0 else "no time left")
+        try:
+            return self._resolver.ask(name, kind, seconds)
+        except LookupFailed:
+            self.failed = True
+            raise
+
+    def txt(self, name: str) -> list[bytes]:
+        """TXT records, the strings of each joined (RFC 7208 section 3.3)."""
+        return [b"".join(record.strings) for record in self.records(name, "TXT")]
+
+    def addresses(self, name: str) -> list[str]:
+        """A and AAAA."""
+        return [record.address for kind in ("A", "AAAA") for record in self.records(name, kind)]
+
+    def mx(self, name: str) -> list[tuple[int, str]]:
+        """(preference, host) in order of preference; a host of "" is the null MX (RFC 7505)."""
+        return sorted((r.preference, r.exchange.to_text(omit_final_dot=True)) for r in self.records(name, "MX"))
+
+    def ptr(self, address: str) -> list[str]:
+        """Names of an IP address. Raises ValueError for what is none."""
+        try:
+            name = dns.reversename.from_address(address).to_text()
+        except dns.exception.SyntaxError as error:
+            raise ValueError(f"{address!r} is no IP address") from error
+        return [record.target.to_text(omit_final_dot=True) for record in self.records(name, "PTR")]
