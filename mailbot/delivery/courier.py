@@ -9,7 +9,6 @@ cannot be rendered or sent is held for staff.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,10 +22,12 @@ from tenacity.wait import wait_random_exponential
 from mailbot.credentials import verp
 from mailbot.delivery import outbox, policy
 from mailbot.delivery.desk import Desk, FactsHook, Fault, Ready, Renderer, Signing
+from mailbot.delivery.domains import Domains
 from mailbot.delivery.mails import ClaimedMail, Expired, Held, PutBack, Result, Settlement
 from mailbot.delivery.policy import MailState
 from mailbot.delivery.relay import Relay
-from mailbot.mail.status import Effect, Outcome
+from mailbot.delivery.relays import words
+from mailbot.mail.status import Effect, Outcome, OutcomeKind
 from mailbot.registration import bounces, mailfacts, timetable
 from mailbot.registration.context import Context
 from mailbot.store.alarms import raise_alarm
@@ -34,8 +35,6 @@ from mailbot.store.engine import OUTAGES
 from mailbot.telemetry import SECONDS, emit
 
 SIGNING_THREADS = 2
-SLOW_DOMAIN_MS = 60_000
-"""How long a domain that asked for less is left alone."""
 LONGEST_PAUSE_MS = 30_000
 """Longest pause between two looks at a relay that takes no mail at all."""
 
@@ -88,7 +87,9 @@ class Courier:
         self._stopping = False
         self._failures = 0  # of the relay as a whole, one after the other
         self._resume_at = 0
-        self._slow: dict[str, int] = {}
+        connections = ctx.settings.site.relay.connections
+        # One connection is left for the others, so that no domain that answers slowly keeps all of them waiting.
+        self._domains = Domains[Ready](ctx.settings.site.relay.connections_per_domain or max(1, connections - 1))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop`, then waits for mails on the wire and gives back those that are not."""
@@ -108,6 +109,7 @@ class Courier:
                 helpers.append(group.create_task(self._heed(stop)))
                 while not stop.is_set():
                     self._wake.clear()
+                    self._make_room()
                     claimed: list[ClaimedMail] = await persistent(self._turn)
                     if claimed:
                         group.create_task(self._prepare(claimed, desk))
@@ -118,6 +120,7 @@ class Courier:
                 while self._in_flight and (left := end - asyncio.get_running_loop().time()) > 0:
                     await self._rest(min(left, 0.2))
                     self._wake.clear()
+                    self._make_room()
                     await persistent(self._turn)
                 if self._in_flight:
                     emit("courier.drain-ended", mails=self._in_flight)  # their leases run out by themselves
@@ -248,11 +251,17 @@ class Courier:
 
     async def _send(self) -> None:
         while True:
-            *_, ready = await self._ready.get()
+            lane, number, ready = await self._ready.get()
             await self._caught_up.wait()  # a crash doubles at most one settle batch and one mail a connection
-            mail = ready.mail
-            limit = policy.attempt_ms(mail.lane)
-            result = self._unsent(mail, ready.recipient.domain, limit)
+            mail, domain = ready.mail, ready.recipient.domain
+            limit = policy.attempt_ms(lane)
+            result = self._unsent(mail, limit)
+            if result is None:
+                until = self._domains.enter(domain, lane, number, ready, self._now())
+                if until is None:
+                    continue
+                if until:
+                    result = PutBack(until)
             if result is not None:
                 self._finish(mail, result)
                 continue
@@ -263,19 +272,32 @@ class Courier:
                     ready.message,
                     seconds=limit / 1000,
                     deadline_ms=mail.last_moment,
+                    envelope_id=mail.message_id[1:14],
                 )
             except Exception as error:
                 self._hold(mail, "send-error", error)
-                continue
-            self._heed_effect(outcome, mail.society, ready.recipient.domain)
-            self._finish(mail, outcome)
+            else:
+                self._heed_outcome(outcome, domain)
+                self._finish(mail, outcome)
+            if (following := self._domains.leave(domain)) is not None:
+                self._ready.put_nowait(following)
 
     def _sender(self, mail: ClaimedMail) -> str:
         """The envelope sender: the society's bounce address with the mail's tag, so that a report proves itself."""
         bounce = self._ctx.settings.societies[mail.society].addresses.bounce
         return verp.tagged(self._ctx.ring, mail.society, bounce, mail.id, self._now())
 
-    def _unsent(self, mail: ClaimedMail, domain: str, limit: int) -> Result | None:
+    def _make_room(self) -> None:
+        """Mails that wait too long for their domain's turn go back, so that their places serve other domains; all of
+        them once the courier stops."""
+        now = self._now()
+        if self._stopping:
+            for ready in self._domains.give_up():
+                self._finish(ready.mail, PutBack(now))
+        for ready, at in self._domains.overdue(now):
+            self._finish(ready.mail, PutBack(at))
+
+    def _unsent(self, mail: ClaimedMail, limit: int) -> Result | None:
         """Why this mail is not to be sent now, if it is not."""
         now = self._now()
         if now >= mail.last_moment:
@@ -284,29 +306,27 @@ class Courier:
             return PutBack(now)
         if now < self._resume_at:
             return PutBack(self._resume_at)
-        if now < (until := self._slow.get(domain, 0)):
-            return PutBack(until + random.randrange(SLOW_DOMAIN_MS // 4))
         return None
 
-    def _heed_effect(self, outcome: Outcome, society: str, domain: str) -> None:
+    def _heed_outcome(self, outcome: Outcome, domain: str) -> None:
         """What a relay's answer means for other mails. Its words may name a member, so alarms have its codes only."""
-        now, effect, status = self._now(), outcome.effect, outcome.status
-        words = f"{status.code} {status.enhanced}"
+        now, effect = self._now(), outcome.effect
         if effect is not Effect.OUR_FAULT:
             self._failures = 0
+        if outcome.trouble:
+            self._alarms["", "relay-failed"] = f"another relay stands in: {outcome.trouble}"[:300]
         match effect:
             case Effect.OUR_FAULT:
                 if now >= self._resume_at:  # the first of those that were under way together
                     self._failures += 1
                     self._resume_at = now + min(LONGEST_PAUSE_MS, 500 << min(self._failures, 10))
-                    emit("relay.paused", reason="relay", seconds=(self._resume_at - now) // 1000, error=str(status))
-                self._alarms["", "relay"] = f"the relay takes no mail: {words}"
+                    emit("relay.paused", reason="relay", seconds=(self._resume_at - now) // 1000, error=words(outcome))
+                self._alarms["", "relay"] = f"{outcome.relay} takes no mail: {words(outcome)}"
             case Effect.SLOW_DOMAIN:
-                self._slow = {name: until for name, until in self._slow.items() if until > now}
-                self._slow[domain] = now + SLOW_DOMAIN_MS
-                emit("relay.slowed", reason="domain", domain=domain, reply=str(status))
-            case Effect.POLICY:
-                self._alarms[society, "mail-policy"] = f"{domain} refuses our mail: {words}"
+                if self._domains.asked_for_less(domain, now):
+                    emit("relay.slowed", reason="domain", domain=domain, reply=words(outcome))
+            case _ if outcome.kind is OutcomeKind.DELIVERED:
+                self._domains.took(domain)
             case _:
                 pass
 

@@ -121,18 +121,18 @@ def _tls_words(error: ssl.SSLError) -> str:
 async def reach(server: Server, seconds: float) -> tuple[bool, str]:
     """Connects as for a mail and leaves again -> whether a mail could begin, and in words how far it came."""
     reached = [Stage.CONNECT]
-    name, stage = server.url.name, lambda: reached[-1]
+    name = server.url.name
     try:
         async with asyncio.timeout(seconds):
             line = await server.open(reached.append)
     except RefusedError as refused:
-        return False, f"{name} refuses us: {relay_status(*refused.response)} ({_MEND[stage()]})"
+        return False, f"{name} refuses us: {relay_status(*refused.response)} ({_MEND[reached[-1]]})"
     except UnusableError as error:
-        return False, f"{name} cannot be used: {error} ({_MEND[stage()]})"
+        return False, f"{name} cannot be used: {error} ({_MEND[reached[-1]]})"
     except TimeoutError:
-        return False, f"{name} does not answer within {seconds:g} s ({_MEND[stage()]})"
+        return False, f"{name} does not answer within {seconds:g} s ({_MEND[reached[-1]]})"
     except (SMTPException, OSError) as error:
-        return False, f"{name} cannot be reached: {error} ({_MEND[stage()]})"
+        return False, f"{name} cannot be reached: {error} ({_MEND[reached[-1]]})"
     encrypted = f"encrypted ({line.tls})" if line.tls else "unencrypted, in our own network"
     offers = [word for word, offered in line.offers.items() if offered]
     login = f", logged in as {server.url.user}" if server.url.user else ""
