@@ -5,6 +5,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet --no-input
 RUN := .venv/.ready-run
 DEV := .venv/.ready-dev
 WORKERS ?= 2
+MINUTES ?= 10
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -59,6 +60,10 @@ docs: $(DEV)  ## hold the documents against the code
 chaos: $(DEV)  ## kill the robot at random moments under load, on both databases
 	@scripts/servers.sh
 	@$(BIN)/pytest tests/flow/test_accept_kill.py -s $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(DEV)  ## look for input that breaks a law, guided by coverage (MINUTES=10)
+	@$(BIN)/python -m tests.fuzz.run --minutes $(MINUTES) $(ARGS)
 
 .PHONY: bench
 bench: $(DEV)  ## mails a second, beside a Postfix that only relays the same mails

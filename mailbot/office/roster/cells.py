@@ -55,7 +55,7 @@ def as_written(text: str) -> str:
 
 def identifier(text: str) -> str:
     """Symbol or number: text, never a number that a spreadsheet rewrote."""
-    value = plain(text).replace(" ", "")
+    value = plain(plain(text).replace(" ", ""))  # an accent may now stand beside its letter
     if not value:
         raise BadCell("空欄です。")
     if _SPOILT.fullmatch(value):
