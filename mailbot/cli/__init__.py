@@ -20,6 +20,7 @@ from mailbot.cli import (
     roster,
     serve,
     society,
+    suppression,
 )
 from mailbot.cli import help as help_desk
 
@@ -35,7 +36,7 @@ def build() -> typer.Typer:
     command.callback()(_main)
     groups = (
         serve, demo, check, database, keys, society, roster, member, notice,
-        help_desk, queue, revoke, purge, audit, alarm,
+        help_desk, queue, suppression, revoke, purge, audit, alarm,
     )  # fmt: skip
     for group in groups:
         group.register(command)

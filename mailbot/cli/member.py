@@ -69,6 +69,9 @@ def _person(one: MemberRecord, reveal: bool) -> list[tuple[str, Any]]:
     return [*shown, ("relation", person.relation or None)]
 
 
+UNREACHED = " (mail does not reach it: it proves nobody)"
+
+
 def _facts(found: Card, reveal: bool) -> list[tuple[str, Any]]:
     one = found.member
     return [
@@ -83,7 +86,7 @@ def _facts(found: Card, reveal: bool) -> list[tuple[str, Any]]:
         ("registered_at", one.registered_at),
         ("last_login_at", one.last_login_at),
         ("password_expires_at", one.password_expires_at),
-        ("addresses", [f"{slot}: {text}" for slot, text in one.addresses]),
+        ("addresses", [f"{n}: {text}{UNREACHED if n in one.unreachable else ''}" for n, text in one.addresses]),
     ]
 
 

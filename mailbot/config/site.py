@@ -343,6 +343,8 @@ class RetentionSection(Section):
     """The audit record is kept this long."""
     links_days: PositiveInt = 30
     """Links are kept this long after their end, so that a late click gets a page that explains."""
+    suppression_days: PositiveInt = 400
+    """Addresses that mail did not reach are remembered this long after the last time."""
     help_days: PositiveInt = 90
     """Mails to a help desk are kept this long after staff have dealt with them."""
 

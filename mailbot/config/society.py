@@ -50,6 +50,10 @@ def _format(text: str) -> str:
     return text
 
 
+MAX_BOUNCE = 37
+"""RFC 5321 section 4.5.3.1.1 gives a local part 64 octets; + and the tag take 27."""
+
+
 class HelpCase(StrEnum):
     """What a member may need help with; a channel says which it serves."""
 
@@ -67,7 +71,8 @@ class Addresses(Section):
     registration: str | None = None
     """Where blank mails come in; needed when a journey starts with one."""
     bounce: str
-    """Envelope sender of every mail."""
+    """Envelope sender of every mail, with a tag behind a + that tells reports which mail they are about: deliver
+    `bounce+…@` like `bounce@`. At most 37 characters before the @, and no + of its own."""
     help: str | None = None
     """The help desk's address, if the robot receives it: mail to it is acknowledged once and stands in `help list`. It
     is also the sender of credentials and acknowledgements, which may be answered."""
@@ -75,6 +80,14 @@ class Addresses(Section):
     """Display name of the robot; the society's name when absent."""
     help_name: str | None = None
     """Display name of the help desk; the society's name when absent."""
+
+    @field_validator("bounce")
+    @classmethod
+    def _tag_fits(cls, value: str) -> str:
+        local = value.rpartition("@")[0]
+        if len(local) > MAX_BOUNCE or "+" in local:
+            raise ValueError(f"expected at most {MAX_BOUNCE} characters and no + before the @: a tag is put behind")
+        return value
 
     _check = field_validator("robot", "registration", "bounce", "help")(lambda cls, v: v if v is None else _address(v))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from mailbot.mail.causes import Cause
+from mailbot.delivery.outbox import BOUNCED
+from mailbot.mail.causes import Cause, perhaps_refused
 from mailbot.mail.status import Effect, OutcomeKind, Stage
 from mailbot.mail.verdict import classify
 
@@ -28,8 +29,40 @@ _DEFERRED = {
 _LOST = "メールサーバーにつながりませんでした。あとでもう一度送ります"
 
 
-def plain(outcome: str, reply: str) -> str:
+_CAUSES = {
+    Cause.UNKNOWN_USER: "このあて先のメールアドレスはありません",
+    Cause.DISABLED: "あて先のメールボックスが止められています（休止・解約など）",
+    Cause.FULL: "あて先のメールボックスがいっぱいです",
+    Cause.FILTERED: "受信拒否設定などで断られました",
+    Cause.THROTTLED: "相手側が混み合っていて、受け取られませんでした",
+    Cause.POLICY: "相手側が受け取りを断りました（迷惑メール対策）",
+    Cause.OUR_FAULT: "こちらのメールサーバーの設定のため、送れませんでした",
+    Cause.COMPLAINT: "迷惑メールとして報告されました",
+}
+_NOT_REACHED = "届けられませんでした"
+_REPORTED = re.compile(r"report: ([a-z-]+): ?((?:\d\.\d{1,3}\.\d{1,3}|\d{3}(?= |$))?)")
+
+
+def cause_words(cause: str, address: str = "") -> str:
+    """Why mail did not reach `address`. Carriers answer a member's refusal list as if there were no such mailbox."""
+    found = next((one for one in Cause if one.value == cause), Cause.OTHER)
+    if perhaps_refused(found, address.rpartition("@")[2]):
+        return "受信拒否設定、または宛先不明です"
+    return _CAUSES.get(found, _NOT_REACHED)
+
+
+def reported(reply: str, recipient: str) -> str:
+    """A report that came after the mail was taken (`relay_reply` of its `attempt`), as a Japanese sentence."""
+    found = _REPORTED.match(reply)
+    cause, status = (found[1], found[2]) if found else ("", "")
+    codes = f"（{status}）" if status else ""
+    return f"届かなかったという知らせが来ました。{cause_words(cause, recipient)}{codes}"
+
+
+def plain(outcome: str, reply: str, recipient: str = "") -> str:
     """A row of `attempt` (`outcome`, `relay_reply`) as a Japanese sentence, with the reply's codes where it has any."""
+    if outcome == BOUNCED:
+        return reported(reply, recipient)
     found = _CODES.search(reply)
     code, enhanced = (int(found[1]), found[2] or "") if found else (0, "")
     words = _words(outcome, code, enhanced, reply[found.end() :].strip() if found else "")
@@ -67,6 +100,8 @@ _REASONS = {
     "unconfirmed": "届いたかどうか分からない",
     "staff": "係員が止めた",
     "address-removed": "メールアドレスが登録から外された",
+    "address-unreachable": "前にメールが届かなかったアドレス",
+    "suppressed": "前にメールが届かなかったアドレス",
     "member-gone": "登録がなくなった",
     "letter-gone": "仮パスワードが作り直された",
     "link-used": "リンクが使われた",
@@ -79,4 +114,6 @@ _REASONS = {
 def ended(state: str, reason: str | None) -> str:
     """What became of a mail (`state` and `reason` of its row)."""
     why = _REASONS.get(reason or "", "")
+    if (reason or "").startswith(f"{BOUNCED}-"):
+        why = cause_words((reason or "").removeprefix(f"{BOUNCED}-"))
     return _STATES.get(state, state) + (f"（{why}）" if why else "")

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mailbot.config import Society
 from mailbot.letters import LETTERS
 from mailbot.mail.address import AddressError, parse_typed
+from mailbot.mail.causes import Cause
 from mailbot.registration import people
 from mailbot.registration.context import Context
 from mailbot.store.tables import (
@@ -35,6 +36,7 @@ from mailbot.store.tables import (
     pin_login,
     roster_batch,
     roster_change,
+    suppression,
     temporary,
 )
 
@@ -77,6 +79,7 @@ async def timeline(ctx: Context, society: Society, member_id: int) -> list[Momen
             *await _letters(tx, who),
             *await _incoming(tx, who),
             *await _outgoing(tx, who),
+            *await _unreached(tx, who),
             *await _links(tx, who),
             *await _journeys(tx, who),
             *await _logins(tx, who),
@@ -202,8 +205,27 @@ async def _outgoing(tx: AsyncConnection, who: _Who) -> list[Moment]:
     tries = select(attempt).where(a.society == who.society.id, a.outbox_id.in_(list(mails)))
     for row in await _newest(tx, tries, a.at):
         mail = mails[row.outbox_id]
-        words = replies.plain(row.outcome, row.relay_reply)
+        words = replies.plain(row.outcome, row.relay_reply, mail.recipient)
         found.append(Moment(row.at, f"mail-{row.outcome}", f"「{_title(mail.letter)}」（{mail.recipient}）: {words}"))
+    return found
+
+
+_UNREACHED = "（空メールが届くか、確認のメールが開かれるまで、送りません）"
+
+
+async def _unreached(tx: AsyncConnection, who: _Who) -> list[Moment]:
+    """What is known of the member's addresses, and proofs that ended."""
+    s, a = suppression.c, address.c
+    known = select(suppression).where(s.society == who.society.id, s.address_key.in_(who.keys))
+    found = []
+    for row in await _newest(tx, known, s.last_at):
+        rest = _UNREACHED if row.cause == Cause.UNKNOWN_USER else ""
+        what = f"{row.address} へのメールが届かない: {replies.cause_words(row.cause, row.address)}{rest}"
+        found.append(Moment(row.last_at, f"address-{row.cause}", what))
+    ended = select(a.address, a.unreachable_at).where(who.of(address), a.unreachable_at.is_not(None))
+    for row in await _newest(tx, ended, a.unreachable_at):
+        what = f"{row.address} は届かないため、本人の確認（再発行など）に使えなくなった"
+        found.append(Moment(row.unreachable_at, "address-unreachable", what))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, select
@@ -57,6 +57,8 @@ class MemberRecord:
     """(slot, address) proved by the member."""
     letters: tuple[Letter, ...]
     """Newest first."""
+    unreachable: frozenset[int] = frozenset()
+    """Slots of addresses that mail does not reach."""
 
 
 async def view(ctx: Context, tx: AsyncConnection, society: Society, member_id: int) -> MemberRecord | None:
@@ -111,15 +113,25 @@ async def _records(
     ).all()
     ids = [row.id for row in rows]
     addresses: dict[int, list[tuple[int, str]]] = {}
+    dead: dict[int, set[int]] = {}
     letters: dict[int, list[Letter]] = {}
     a, t = address_table.c, temporary.c
-    statement = select(a.member_id, a.slot, a.address).where(a.society == society.id, a.member_id.in_(ids))
-    for member_id, slot, text in await tx.execute(statement.order_by(a.slot)):
+    columns = (a.member_id, a.slot, a.address, a.unreachable_at)
+    statement = select(*columns).where(a.society == society.id, a.member_id.in_(ids))
+    for member_id, slot, text, unreachable_at in await tx.execute(statement.order_by(a.slot)):
         addresses.setdefault(member_id, []).append((slot, text))
+        if unreachable_at is not None:
+            dead.setdefault(member_id, set()).add(slot)
     newest = select(temporary).where(t.society == society.id, t.member_id.in_(ids)).order_by(t.created_at.desc(), t.id)
     for row in await tx.execute(newest):
         letters.setdefault(row.member_id, []).append(_letter(ctx, society, row))
-    return [_record(ctx, society, row, addresses.get(row.id, []), letters.get(row.id, [])) for row in rows]
+    return [
+        replace(
+            _record(ctx, society, row, addresses.get(row.id, []), letters.get(row.id, [])),
+            unreachable=frozenset(dead.get(row.id, ())),
+        )
+        for row in rows
+    ]
 
 
 def _letter(ctx: Context, society: Society, row: Any) -> Letter:

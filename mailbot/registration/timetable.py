@@ -31,6 +31,7 @@ from mailbot.store.tables import (
     member,
     pin_login,
     session,
+    suppression,
 )
 from mailbot.store.tables import outbox as outbox_table
 
@@ -98,6 +99,7 @@ def _over(ctx: Context, now: int) -> Iterator[tuple[Table, ColumnElement[bool]]]
     yield journey, journey.c.expires_at < now - keep.sessions_days * DAY_MS
     yield link, link.c.expires_at < now - keep.links_days * DAY_MS
     yield help_request, help_request.c.done_at < now - keep.help_days * DAY_MS
+    yield suppression, suppression.c.last_at < now - keep.suppression_days * DAY_MS
     yield budget, budget.c.day_at < now - 2 * DAY_MS
     yield captcha_used, captcha_used.c.expires_at < now
 
