@@ -25,6 +25,7 @@ from mailbot.store.tables import member, temporary
 
 from . import people
 from .context import Context
+from .invite import mail_deadline
 from .people import DAY_MS
 from .steps.temporary_login import printed_password
 
@@ -125,7 +126,7 @@ async def mail_credentials(
         return NotMailed.NO_LETTER
     if person.credentials_mailed_at is not None and now < person.credentials_mailed_at + HOUR_MS:
         return NotMailed.TOO_SOON
-    await outbox.put(tx, [_mail(society, letters[0], address, f"/{now}")], now, ctx.host)
+    await outbox.put(tx, [_mail(society, letters[0], address, now, f"/{now}")], now, ctx.host)
     await tx.execute(update(member).where(*mine).values(credentials_mailed_at=now))
     return None
 
@@ -158,7 +159,7 @@ async def mail_due(ctx: Context, tx: AsyncConnection, society: Society, now: int
     for member_id, row in letters.items():
         address = _on_file(ctx, society, member_id, row.sealed)
         if address is not None:
-            mails.append(_mail(society, row, address))
+            mails.append(_mail(society, row, address, now))
     queued = await outbox.put(tx, mails, now, ctx.host)
     mine = update(member).where(member.c.society == society.id, member.c.id.in_(letters))
     await tx.execute(mine.values(credentials_mailed_at=now))
@@ -229,7 +230,7 @@ def _stays(society: Society, now: int) -> ColumnElement[bool]:
     return or_(member.c.left_on.is_(None), member.c.left_on > people.today(now))
 
 
-def _mail(society: Society, row: Any, address: Address, again: str = "") -> NewMail:
+def _mail(society: Society, row: Any, address: Address, now: int, again: str = "") -> NewMail:
     return NewMail(
         society.id,
         LETTER,
@@ -238,5 +239,5 @@ def _mail(society: Society, row: Any, address: Address, again: str = "") -> NewM
         member_id=row.member_id,
         facts={"temporary": row.id, "generation": row.generation},
         dedupe_key=f"credentials/{row.member_id}/{row.id}/{row.generation}{again}",
-        deadline_at=row.expires_at,
+        deadline_at=mail_deadline(now, row.expires_at) if row.expires_at is not None else None,
     )
