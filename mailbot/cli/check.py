@@ -17,7 +17,7 @@ from mailbot.config import ConfigError, Settings
 from mailbot.config.site import Site
 from mailbot.delivery.relays import RelayProblem, servers
 from mailbot.delivery.server import reach
-from mailbot.office.dnscheck import FreshDns, examine
+from mailbot.office.dnscheck import Answers, examine
 from mailbot.registration import stops
 
 
@@ -80,7 +80,7 @@ def _dns(addresses: list[str], helo: str) -> list[Row]:
     found = examine(
         settings,
         keys,
-        FreshDns(settings.site.dns),
+        Answers(settings.site.dns),
         helo=(helo or settings.site.site.host).lower().removesuffix("."),
         addresses=known,
         now=time.time_ns() // 1_000_000,

@@ -10,7 +10,8 @@ from functools import cache
 import dkim
 import pytest
 
-from mailbot.delivery.relay import SmtpRelay
+from mailbot.config.site import RelaySection
+from mailbot.delivery.relays import open_relay
 from mailbot.letters import letters_of
 from mailbot.mail.address import Address
 from mailbot.mail.dkim import SIGNED_HEADERS, Signer, dns_record, generate_key, load_key
@@ -63,7 +64,9 @@ def arrived() -> list[bytes]:
         )
         async with sink() as inbox:
             with postfix(relay_port=inbox.port) as relay_server:
-                relay = SmtpRelay("127.0.0.1", relay_server.port, 4, 30.0, "mail.kenpo.example")
+                relay = open_relay(
+                    RelaySection(url=f"smtp://127.0.0.1:{relay_server.port}", connections=4), golden.HOST
+                )
 
                 async def one(number: int, case: Case) -> None:
                     kind = letters_of(societies[case.society])[case.letter]

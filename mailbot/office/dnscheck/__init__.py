@@ -10,12 +10,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mailbot.config import Settings, split_endpoint
+from mailbot.dns import LookupFailed
 from mailbot.mail.dkim import Key
 from mailbot.office.dnscheck import hosts, senders
 from mailbot.office.dnscheck.finding import Finding, Mark, mend, note
-from mailbot.office.dnscheck.questions import Dns, FreshDns, LookupFailed
+from mailbot.office.dnscheck.questions import Answers, Dns
 
-__all__ = ["Dns", "Finding", "FreshDns", "Mark", "examine"]
+__all__ = ["Answers", "Dns", "Finding", "Mark", "examine"]
+
+
+FAILED_IN_A_ROW = 2
+"""Looks without an answer after which the DNS as a whole is taken to be away."""
 
 
 def examine(
@@ -24,12 +29,18 @@ def examine(
     """Everything about this installation. `keys`: selector -> key, those that sign and others. `helo`: the name the
     outgoing mail server greets with; `addresses`: where its mail comes from, those of `helo` when empty. `now` in ms.
     """
+    failed = 0
     for what, look in _looks(settings, keys, dns, helo, addresses, now):
         try:
             found = look()
+            failed = 0
         except LookupFailed as error:
             found = mend(what, f"the DNS does not answer ({error}): ask again, or see dns.servers")
+            failed += 1
         yield found
+        if failed == FAILED_IN_A_ROW:
+            yield mend("DNS", "nothing more was asked, since it does not answer: see dns.servers")
+            return
 
 
 Look = tuple[str, Callable[[], Finding]]

@@ -1,21 +1,14 @@
-"""Questions to the DNS, as an administrator asks them: fresh, one after the other."""
+"""Questions to the DNS, as an administrator asks them."""
 
 from __future__ import annotations
 
 from types import FunctionType
 from typing import Any, Protocol
 
-import dns.exception
-import dns.nameserver
-import dns.resolver
 import spf
 
-from mailbot.config import split_endpoint
 from mailbot.config.site import DnsSection
-
-
-class LookupFailed(Exception):
-    """The DNS gave no answer, which says nothing about what is there."""
+from mailbot.dns import LookupFailed, Resolver
 
 
 class Dns(Protocol):
@@ -26,30 +19,18 @@ class Dns(Protocol):
         their final dot, MX as `10 host.`. Raises LookupFailed."""
 
 
-class FreshDns:
-    """Asks anew each time: what was just mended must show."""
+class Answers:
+    """The DNS through a resolver that has kept nothing yet: what was just mended must show."""
 
     def __init__(self, section: DnsSection) -> None:
-        self._resolver = dns.resolver.Resolver(configure=not section.servers)
-        self._resolver.lifetime = float(section.query_seconds)
-        if section.servers:
-            self._resolver.nameservers = [_server(text) for text in section.servers]
+        self._resolver = Resolver(section)
+        self._seconds = float(section.query_seconds)
 
     def ask(self, name: str, kind: str) -> tuple[str, ...]:
-        try:
-            answer = self._resolver.resolve(name, kind, raise_on_no_answer=False, search=False)
-        except dns.resolver.NXDOMAIN:
-            return ()
-        except (dns.exception.DNSException, OSError) as error:
-            raise LookupFailed(f"{name} {kind}: {error}") from error
+        found = self._resolver.ask(name, kind, self._seconds)
         if kind == "TXT":
-            return tuple(b"".join(record.strings).decode("utf-8", "replace") for record in answer)
-        return tuple(record.to_text() for record in answer)
-
-
-def _server(text: str) -> dns.nameserver.Nameserver:
-    host, port = split_endpoint(text) if text.count(":") == 1 or text.startswith("[") else (text, 53)
-    return dns.nameserver.Do53Nameserver(host, port)
+            return tuple(b"".join(record.strings).decode("utf-8", "replace") for record in found)
+        return tuple(record.to_text() for record in found)
 
 
 class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
