@@ -32,7 +32,7 @@ _LATE_SUBJECT = re.compile(r"delay|warning|遅延|still (being )?retried")
 _OVER = re.compile(r"(has been|was) (returned|given up)|giving up|gave up|permanent|あきらめ|中止")
 _AWAY = re.compile(r"auto(matic)?.?(reply|response)|out of (the )?office|不在|自動(応答|返信|送信)|vacation|休暇")
 _ORIGINAL = re.compile(
-    r"^[ \t>]{0,10}(-{2,}.{0,20}(original|copy|returned|following|headers|元のメッセージ|送信された).{0,60}$"
+    r"^[ \t>]{0,10}(-{2,}.{0,40}(original|copy|returned message|headers|元のメッセージ|送信された).{0,60}$"
     r"|(received|return-path|message-id|mime-version):)",
     re.MULTILINE | re.IGNORECASE,
 )
