@@ -51,7 +51,10 @@ async def requested(visit: Visit) -> Response:
 
 
 async def help_page(visit: Visit) -> Response:
-    return visit.page("help.html", **ways_in(visit.society))
+    """`?carrier=` opens the steps of one; whoever has no scripts can choose as well."""
+    carriers = visit.ctx.settings.carriers.all
+    chosen = carriers.get(visit.request.query_params.get("carrier", ""))
+    return visit.page("help.html", carriers=carriers.values(), carrier=chosen, **ways_in(visit.society))
 
 
 async def text_size(visit: Visit) -> Response:

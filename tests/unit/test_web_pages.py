@@ -10,6 +10,7 @@ from lxml import html
 from markupsafe import Markup
 
 from mailbot.config import Journey, Society, load
+from mailbot.config.carriers import shipped
 from mailbot.config.society import contrast_on_white
 from mailbot.credentials import describe, describe_login_id
 from mailbot.registration.consents import Agreed, Text
@@ -98,6 +99,8 @@ def _facts(society: Society, name: str) -> dict[str, Any]:
         "family": "",
         "journey_name": "x",
         "address": "hanako@example.jp",
+        "carriers": shipped().all.values(),
+        "carrier": shipped().all["au"],
         "note": "",
         "changed": False,
         "expired": False,

@@ -129,7 +129,7 @@ def steps(settings: Settings, society: Society, journey: Journey | None, paper: 
     """The steps of the registration as a list of sentences."""
     side = "おもて面" if paper == "a4" else "うら面"
     chosen = journey or next(iter(society.journeys.values()), None)
-    found = _beginning(society, chosen, side)
+    found = _beginning(settings, society, chosen, side)
     names = {key: society.label(key) for key in _labels()}
     for step in chosen.steps if chosen else ():
         text = _STEPS[step]
@@ -149,13 +149,15 @@ def _details(society: Society, journey: Journey | None) -> str:
     return "".join(f"「{society.label(f'details.{field}')}」" for field in journey.details.fields) if journey else ""
 
 
-def _beginning(society: Society, journey: Journey | None, side: str) -> list[str]:
+def _beginning(settings: Settings, society: Society, journey: Journey | None, side: str) -> list[str]:
     """From the QR code to the first page of the journey."""
     starts = journey.starts if journey else ()
     arrives = (
         f"{society.addresses.robot} から、登録用のURLを書いたメールが届きます。"
         f"{lifetime(society.links.registration_minutes)}以内に、URLを開いてください。"
         "過ぎたときは、手順1からやり直してください。"
+        f"URLを開けないときは、「{society.label('code.title')}」のページ {settings.site.site.web_url}/{society.id}/code "
+        f"に、メールアドレスと、メールの8文字の{society.label('code.code')}を入力します。"
     )
     if society.notice.qr == "registration":
         scan = f"{side}のQRコードを、スマートフォンのカメラで読み取ります。"
