@@ -95,8 +95,9 @@ def _unvouched(site: Site) -> list[str]:
     known = site.authentication
     if known.mode == "off" and known.peers and site.relay.url != "capture:":
         said.append(f"mail from {', '.join(known.peers)} is not checked (mode off), {few}: meant for tests only")
-    if known.upstream_peers and not known.authserv_id:
-        said.append(f"authentication.authserv_id is empty: mail through {', '.join(known.upstream_peers)} cannot be "
+    through = [*known.upstream_peers, *(f"LMTP {endpoint}" for endpoint in site.smtp.lmtp_listen)]
+    if through and not known.authserv_id:
+        said.append(f"authentication.authserv_id is empty: mail through {', '.join(through)} cannot be "
                     f"checked for SPF, {few}; have that server write Authentication-Results and name it")  # fmt: skip
     said += [
         f"imap.{name}.authserv_id is empty: nobody says who wrote the mail in that mailbox, {few}; name the provider's"
