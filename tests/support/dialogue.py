@@ -6,16 +6,22 @@ A file holds conversations, each on a new connection, begun by `--- title`. Its 
     R: text      as C, without the CRLF
     S: text      the server says exactly this line; * stands for anything
     C*3: S*3:    three times
+    F: name      the client sends a mail of `tests/corpus`, as DATA wants it and with the end
+    T:           the client begins TLS
     X:           the server says nothing more and closes
     M: a@b -> c@d, e@f   this message was handed on, in this order; <> is the null sender. None else was.
+                 ` from 192.0.2.1` behind it tells whom the listener takes for the client
+    L: key a b   a key of `[smtp]` and its values; `L: tls` gives the listener a certificate, `L: judged` a robot that
+                 checks its senders by `tests/corpus/spoofed/zone.toml`
     # text       a comment
 
-What the client sends up to the next S or X leaves in one packet.
+What the client sends up to the next S, T or X leaves in one packet.
 """
 
 import asyncio
 import re
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -28,6 +34,7 @@ from mailbot.config.site import SmtpSection
 from mailbot.intake.smtp import SmtpListener
 from mailbot.mail.envelope import Envelope, Purpose
 from mailbot.mail.status import OK, Status
+from tests.support.corpus import CORPUS
 
 HOST = "mx.robot.example"
 DIRECTORY = Directory(
@@ -126,6 +133,13 @@ class Client:
         last = await self.begin(f"MAIL FROM:<{sender}>", "RCPT TO:<touroku@robot.example>", "DATA")
         assert last.startswith("354"), last
 
+    async def begin_tls(self) -> None:
+        """Whatever certificate the server has."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        async with asyncio.timeout(PATIENCE):
+            await self.writer.start_tls(context)
+
     async def closed(self) -> bool:
         """True when the server closes and says nothing more."""
         return await self.line() == ""
@@ -147,11 +161,17 @@ class Conversation:
     lines: tuple[tuple[int, str, int, str], ...]
     """Line number, kind, repetitions, text."""
 
+    @property
+    def listener(self) -> dict[str, tuple[str, ...]]:
+        """What it wants of its listener."""
+        wanted = (text.split() for _, kind, _, text in self.lines if kind == "L")
+        return {key: tuple(values) for key, *values in wanted}
+
     def __str__(self) -> str:
         return f"{self.file}: {self.title}"
 
 
-_LINE = re.compile(r"([CRSXM])(?:\*(\d+))?:(?: (.*))?")
+_LINE = re.compile(r"([CRSXMFTL])(?:\*(\d+))?:(?: (.*))?")
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|([rn\\]))")
 _NAMED: Mapping[str, bytes] = {"r": b"\r", "n": b"\n", "\\": b"\\"}
 
@@ -193,6 +213,18 @@ def _sender(envelope: Envelope) -> str:
 async def hold(conversation: Conversation, port: int, inbox: Inbox) -> None:
     """Plays the client and asserts the server's part."""
     client = await Client.connect(port)
+    try:
+        mails = await _play(conversation, client)
+    finally:
+        client.close()
+    got = [f"{_sender(e)} -> {', '.join(r.text for r in e.recipients)} from {e.peer}" for e in inbox.envelopes]
+    assert len(got) == len(mails), f"{conversation}: {got}"
+    for one, mail in zip(got, mails, strict=True):
+        assert mail in (one, one.partition(" from ")[0]), conversation
+
+
+async def _play(conversation: Conversation, client: Client) -> list[str]:
+    """The messages that should have been handed on."""
     sending = b""
     mails: list[str] = []
     for number, kind, times, text in conversation.lines:
@@ -200,18 +232,25 @@ async def hold(conversation: Conversation, port: int, inbox: Inbox) -> None:
         if kind in "CR":
             sending += (octets(text) + (b"\r\n" if kind == "C" else b"")) * times
             continue
+        if kind == "F":
+            content = (CORPUS / f"{text}.eml").read_bytes()
+            sending += re.sub(rb"(?m)^\.", b"..", content) + b".\r\n"
+            continue
         if kind == "M":
             mails.append(text)
+            continue
+        if kind == "L":
             continue
         if sending:
             await client.send(sending)
             sending = b""
+        if kind == "T":
+            await client.begin_tls()
+            continue
         for _ in range(times):
             line = await client.line()
             if kind == "X":
                 assert line == "", f"{where}: expected the end, got {line!r}"
             else:
                 assert _matches(text, line), f"{where}: expected {text!r}, got {line!r}"
-    got = [f"{_sender(e)} -> {', '.join(r.text for r in e.recipients)}" for e in inbox.envelopes]
-    assert got == mails, f"{conversation}: messages"
-    client.close()
+    return mails
