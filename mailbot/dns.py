@@ -18,10 +18,13 @@ import dns.resolver
 import dns.reversename
 
 from mailbot.config.site import DnsSection
+from mailbot.telemetry import LOOKUPS
 
 CACHED = 20_000
 """Answers kept at a time."""
 PORT = 53
+PAYLOAD = 1232  # octets in one UDP packet that no path cuts into pieces; more comes over TCP
+MOST_TEXT = 4096  # octets of a TXT record that anybody could mean: readers further on take their time for longer ones
 
 Answer = tuple[Any, ...]
 """Records (rdata) of one name and type."""
@@ -40,14 +43,24 @@ def server(text: str) -> dns.nameserver.Nameserver:
     return dns.nameserver.Do53Nameserver(address, port)
 
 
+def _configure(made: dns.resolver.Resolver) -> None:
+    try:
+        made.read_resolv_conf("/etc/resolv.conf")
+    except (dns.resolver.NoResolverConfiguration, OSError):
+        made.nameservers = ["127.0.0.1"]  # resolv.conf(5): the machine itself, where no file names another
+
+
 class Resolver:
     """Lifetime: one process. Keeps answers as long as their records allow, within the configuration's limits."""
 
     def __init__(self, section: DnsSection) -> None:
         self._section = section
-        self._resolver = dns.resolver.Resolver(configure=not section.servers)
+        self._resolver = dns.resolver.Resolver(configure=False)
         if section.servers:
             self._resolver.nameservers = [server(text) for text in section.servers]
+        else:
+            _configure(self._resolver)
+        self._resolver.use_edns(0, 0, PAYLOAD)
         self._resolver.timeout = section.query_seconds
         self._kept: OrderedDict[tuple[str, str], tuple[float, Answer]] = OrderedDict()
         self._lock = Lock()
@@ -64,6 +77,7 @@ class Resolver:
             until, answer = self._kept.get(key, (0.0, ()))
             if until > now:
                 self._kept.move_to_end(key)
+                LOOKUPS.labels("remembered").inc()
                 return answer
         answer, keep = self._resolve(key[0], kind, seconds)
         with self._lock:
@@ -84,12 +98,15 @@ class Resolver:
                 raise_on_no_answer=False,
                 search=False,
             )
-        except (dns.resolver.NXDOMAIN, dns.name.LabelTooLong, dns.name.NameTooLong, dns.name.EmptyLabel):
+        except (dns.resolver.NXDOMAIN, dns.resolver.YXDOMAIN):
+            LOOKUPS.labels("nothing").inc()
             return (), negative
-        except (UnicodeError, dns.name.BadEscape):  # hostile names
-            return (), negative
+        except (dns.name.LabelTooLong, dns.name.NameTooLong, dns.name.EmptyLabel, dns.name.BadEscape, UnicodeError):
+            return (), negative  # hostile names
         except (dns.exception.DNSException, OSError) as error:
+            LOOKUPS.labels("timeout" if isinstance(error, dns.exception.Timeout) else "failed").inc()
             raise LookupFailed(f"{kind} {name}: {type(error).__name__}") from error
+        LOOKUPS.labels("nothing" if found.rrset is None else "answer").inc()
         if found.rrset is None:
             return (), negative
         return tuple(found.rrset), float(min(found.rrset.ttl, self._section.cache_seconds))
@@ -104,23 +121,34 @@ class Lookups:
         self._left = limit
         self._end = time.monotonic() + seconds
         self.failed = False
+        self._known: dict[tuple[str, str], Answer | LookupFailed] = {}
 
     def records(self, name: str, kind: str) -> Answer:
-        """Records of any type, as dnspython has them."""
+        """Records of any type, as dnspython has them. The same question is asked once, and fails once."""
+        key = name.lower().rstrip("."), kind
+        known = self._known.get(key)
+        if known is None:
+            try:
+                known = self._ask(*key)
+            except LookupFailed as failed:
+                self.failed, known = True, failed
+            self._known[key] = known
+        if isinstance(known, LookupFailed):
+            raise LookupFailed(*known.args)
+        return known
+
+    def _ask(self, name: str, kind: str) -> Answer:
         self._left -= 1
         seconds = self._end - time.monotonic()
         if self._left < 0 or seconds <= 0:
-            self.failed = True
+            LOOKUPS.labels("over-limit").inc()
             raise LookupFailed("too many look-ups" if self._left < 0 else "no time left")
-        try:
-            return self._resolver.ask(name, kind, seconds)
-        except LookupFailed:
-            self.failed = True
-            raise
+        return self._resolver.ask(name, kind, seconds)
 
     def txt(self, name: str) -> list[bytes]:
-        """TXT records, the strings of each joined (RFC 7208 section 3.3)."""
-        return [b"".join(record.strings) for record in self.records(name, "TXT")]
+        """TXT records, the strings of each joined (RFC 7208 section 3.3); none of more than 4 KiB."""
+        texts = (b"".join(record.strings) for record in self.records(name, "TXT"))
+        return [text for text in texts if len(text) <= MOST_TEXT]
 
     def addresses(self, name: str) -> list[str]:
         """A and AAAA."""

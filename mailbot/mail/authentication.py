@@ -43,7 +43,7 @@ class Authentication:
     @property
     def undecided(self) -> bool:
         """A look-up failed that could have changed the verdict: the same mail may end otherwise a little later."""
-        if self.dmarc is Result.PASS or (self.dmarc is Result.NONE and self.dkim is Result.PASS):
+        if self.dmarc in (Result.PASS, Result.FAIL) or (self.dmarc is Result.NONE and self.dkim is Result.PASS):
             return False
         return Result.TEMPERROR in (self.dmarc, self.spf, self.dkim)
 

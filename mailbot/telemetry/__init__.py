@@ -31,6 +31,9 @@ RELAYED = Counter(
     "mailbot_relay_mails_total", "Attempts to hand a mail to a relay", ["relay", "outcome"], registry=REGISTRY
 )
 RESTING = Gauge("mailbot_relay_resting", "1 while a relay is left alone after it failed", ["relay"], registry=REGISTRY)
+LOOKUPS = Counter(
+    "mailbot_dns_lookups_total", "Questions to the DNS about senders, cached ones too", ["outcome"], registry=REGISTRY
+)
 ALARMS = Gauge("mailbot_alarms", "Alarms raised in the last day", ["kind"], registry=REGISTRY)
 MAILBOX_UP = Gauge("mailbot_imap_up", "Whether this process watches the mailbox", ["mailbox"], registry=REGISTRY)
 MAILBOX_WAITING = Gauge(
@@ -40,7 +43,9 @@ MAILBOX_WAITING = Gauge(
 MAX_VALUE = 200
 _ADDRESS = re.compile(r"[^\s<>@,;:\"']{1,64}@((?:[\w-]{1,63}\.)+[\w-]{2,63})")
 _TOKEN = re.compile(r"\b([a-z2-7]{6})[a-z2-7]{28}\b")
-_QUIET = frozenset({"mail.received", "mail.settled", "smtp.accepted", "smtp.connected", "web.request"})
+_QUIET = frozenset(
+    {"mail.authenticated", "mail.received", "mail.settled", "smtp.accepted", "smtp.connected", "web.request"}
+)
 """Counted always, logged only at debug level: one line a mail would cost more than the mail."""
 
 _log = structlog.get_logger("mailbot")

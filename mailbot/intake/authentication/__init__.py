@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
 from mailbot.config.site import Site
-from mailbot.dns import Resolver
-from mailbot.mail.authentication import Authentication
+from mailbot.dns import Lookups, Resolver
+from mailbot.intake.authentication import evidence
+from mailbot.intake.authentication.evidence import Belief
+from mailbot.mail.authentication import Authentication, Result, Source
 from mailbot.mail.envelope import Envelope
 from mailbot.mail.inbound import Inbound
 from mailbot.mail.network import Everybody, Peers
+from mailbot.telemetry import emit
+
+LAST_SECOND = 1.0
+"""What may pass after the last look-up: reading the answer, and the signatures' arithmetic."""
 
 
 def unchecked(site: Site) -> Peers:
@@ -22,21 +31,52 @@ class Authenticator:
     """Lifetime: one intake role."""
 
     def __init__(self, site: Site, resolver: Resolver) -> None:
-        self._site = site
+        section = self._section = site.authentication
         self._resolver = resolver
         self._unchecked = unchecked(site)
-        self._upstream = Peers(site.authentication.upstream_peers)
+        self._upstream = Peers(section.upstream_peers)
+        self._beliefs = {
+            name: Belief(one.authserv_id, one.profile) for name, one in site.imap.items() if one.authserv_id
+        }
+        self._upstream_belief = Belief(section.authserv_id, section.profile) if section.authserv_id else None
+        self._pool = ThreadPoolExecutor(section.threads, thread_name_prefix="authentication")
 
     @property
     def binding(self) -> bool:
         """Whether results decide who is answered; else they are only noted."""
-        return self._site.authentication.mode != "observe"
+        return self._section.mode != "observe"
 
     async def check(self, envelope: Envelope, inbound: Inbound) -> Authentication | None:
-        """What is known about the author; None where nobody is to be checked. Never raises."""
+        """What is known about the author; None where nobody is to be checked. Never raises, and is over in time."""
         if envelope.origin != "imap" and envelope.peer in self._unchecked:
             return None
-        return Authentication()
+        seconds = float(self._section.message_seconds)
+        lookups = self._resolver.lookups(self._section.message_lookups, seconds)  # its time runs while it queues
+        work = asyncio.get_running_loop().run_in_executor(self._pool, self._examine, envelope, inbound, lookups)
+        try:
+            known = await asyncio.wait_for(work, seconds + LAST_SECOND)
+        except TimeoutError:
+            known = Authentication(spf=Result.TEMPERROR, dmarc=Result.TEMPERROR, words="no result in time")
+        except Exception as error:  # a fault of ours proves nothing about the sender
+            emit("mail.unauthenticated", error=error, peer=envelope.peer)
+            known = Authentication(words="no result")
+        emit("mail.authenticated", reason=known.dmarc, words=known.words, source=known.source, peer=envelope.peer)
+        return known
+
+    def _examine(self, envelope: Envelope, inbound: Inbound, lookups: Lookups) -> Authentication:
+        """In a thread."""
+        author = inbound.from_address
+        if author is None:
+            return Authentication()
+        if envelope.origin == "imap":
+            return evidence.reported(envelope, author, self._beliefs.get(envelope.peer), lookups)
+        if not envelope.direct or envelope.peer in self._upstream:
+            return evidence.reported(envelope, author, self._upstream_belief, lookups)
+        return evidence.checked(envelope, author, lookups)
 
     async def close(self) -> None:
-        """Ends its threads."""
+        """Ends its threads; those that wait for the DNS are over within `message_seconds`."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+__all__ = ["Authenticator", "Source", "unchecked"]

@@ -1,158 +1,138 @@
-"""DMARC (RFC 9989): whether SPF or DKIM vouches for the domain in From.
+"""DMARC (RFC 9989): which domains may vouch for an author, as the author's own domain has it.
 
-The known library follows the older RFC 7489 and cuts domains at hyphens; what is needed here is small. A policy of
-`none` makes no difference: it asks receivers to deliver what fails, and an automatic answer is something else.
+The organizational domain is found by walking up the DNS (section 4.10), not by a list of public suffixes. What a policy
+asks receivers to do with failures (p, sp, np, t) is not looked at: nobody asks for an automatic answer to them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
 
-from mailbot.dns import LookupFailed, Lookups
-from mailbot.mail.authentication import Result
+from mailbot.dns import LookupFailed
 
-WALK = 8
-"""Most queries of one tree walk (RFC 9989 section 4.10)."""
+Txt = Callable[[str], Sequence[bytes]]
+"""TXT records of a name; raises LookupFailed."""
+
+MOST_LABELS = 8
+_VERSION = re.compile(r"v[ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)").match
 _POLICIES = frozenset({"none", "quarantine", "reject"})
+_URI = re.compile(r"[a-z][a-z0-9+.-]*:[^\s,!]", re.IGNORECASE).match
+
+
+class Aligned(Enum):
+    """Whether a domain vouches for the author's. UNKNOWN: the DNS did not say."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A valid policy record. Only what alignment needs."""
+    """A DMARC record: the domain it stands at, its tags by names in lower case."""
 
     domain: str
-    psd: str = "u"
-    strict_dkim: bool = False
-    strict_spf: bool = False
+    tags: Mapping[str, str]
+
+    @property
+    def psd(self) -> str:
+        return self.tags.get("psd", "u").lower()
+
+    @property
+    def usable(self) -> bool:
+        """Section 4.10.1: a broken policy counts as p=none where somebody wants reports, else as no record."""
+        given = [self.tags[name].lower() for name in ("p", "sp", "np") if name in self.tags]
+        if "p" in self.tags and _POLICIES.issuperset(given):
+            return True
+        return any(_URI(one.strip()) for one in self.tags.get("rua", "").split(","))
+
+    def strict(self, tag: str) -> bool:
+        """Of `adkim` or `aspf`: whether the domains must be the same."""
+        return self.tags.get(tag, "r").lower() == "s"
 
 
-def parse(domain: str, text: bytes) -> Record | None:
-    """One TXT string as a record; None for what is none (RFC 9989 section 4.7)."""
-    try:
-        parts = [part.strip() for part in text.decode("ascii").split(";")]
-    except UnicodeDecodeError:
+def parse(domain: str, texts: Collection[bytes]) -> Record | None:
+    """The record among the TXT records of `_dmarc.domain`; None where there is none, or more than one."""
+    found = [text for raw in texts if _VERSION(text := raw.decode("latin-1"))]
+    if len(found) != 1:
         return None
     tags: dict[str, str] = {}
-    for part in parts:
-        name, equals, value = part.partition("=")
-        if equals:
-            tags.setdefault(name.strip().lower(), value.strip())
-    first = parts[0].partition("=")
-    if first[0].strip() != "v" or first[2].strip() != "DMARC1":  # section 4.7: first, and case-sensitive
-        return None
-    if tags.get("p", "").lower() not in _POLICIES and not tags.get("rua"):
-        return None  # section 4.7: a broken policy still counts (as none) where reports are wanted
-    return Record(
-        domain,
-        tags.get("psd", "u").lower(),
-        tags.get("adkim", "r").lower() == "s",
-        tags.get("aspf", "r").lower() == "s",
-    )
+    for part in found[0].split(";"):
+        name, _, value = part.partition("=")
+        tags.setdefault(name.strip().lower(), value.strip())
+    return Record(domain, tags)
 
 
-def is_below(domain: str, above: str) -> bool:
-    """Whether `domain` is `above` or lies under it."""
-    return domain == above or domain.endswith("." + above)
+def walk(domain: str, txt: Txt) -> list[Record]:
+    """The records from `domain` upwards, to the one that says where the organization ends (section 4.10): at most eight
+    questions. Raises LookupFailed."""
+    labels = domain.split(".")
+    above = labels[1:] if len(labels) < MOST_LABELS else labels[-(MOST_LABELS - 1) :]
+    found: list[Record] = []
+    for name in (domain, *(".".join(above[skip:]) for skip in range(len(above)))):
+        if record := parse(name, txt(f"_dmarc.{name}")):
+            found.append(record)
+            if record.psd == "n" or (record.psd == "y" and name != domain):
+                break
+    return found
 
 
-@dataclass
-class Dmarc:
-    """One message's questions; what was found is remembered."""
-
-    lookups: Lookups
-    _records: dict[str, Record | None] = field(default_factory=dict)
-
-    def record(self, domain: str) -> Record | None:
-        """The one valid record at `_dmarc.<domain>`; several are none (section 4.10). Raises LookupFailed."""
-        if domain not in self._records:
-            found = [text for text in self.lookups.txt(f"_dmarc.{domain}") if text.lstrip().startswith(b"v=DMARC1")]
-            self._records[domain] = parse(domain, found[0]) if len(found) == 1 else None
-        return self._records[domain]
-
-    def walk(self, domain: str) -> list[Record]:
-        """Valid records from the domain upwards, longest first (section 4.10). Raises LookupFailed."""
-        labels = domain.split(".")
-        places = [labels, *(labels[at:] for at in range(max(1, len(labels) - WALK + 1), len(labels)))]
-        found = []
-        for place in places[:WALK]:
-            record = self.record(".".join(place))
-            if record is not None:
-                found.append(record)
-                if record.psd in ("y", "n"):
-                    break
-        return found
-
-    def organization(self, domain: str) -> str:
-        """The organizational domain (section 4.10.2). Raises LookupFailed."""
-        found = self.walk(domain)
-        for record in found:
-            if record.psd == "n":
-                return record.domain
-            if record.psd == "y" and record.domain != domain:
-                return ".".join(domain.split(".")[-len(record.domain.split(".")) - 1 :])
-        return found[-1].domain if found else domain
-
-    def policy(self, author: str) -> Record | None:
-        """The record that governs a From domain (section 4.10.1). Raises LookupFailed."""
-        record = self.record(author)
-        if record is not None:
-            return record
-        found = self.walk(author)
-        organization = self.organization(author)
-        # that of the organization, else that of the public suffix above it
-        return next((one for one in found if one.domain == organization), None) or (found[-1] if found else None)
-
-    def aligned(self, author: str, other: str, *, strict: bool) -> bool:
-        """Section 4.4. Raises LookupFailed."""
-        if author == other or strict:
-            return author == other
-        return self.organization(author) == self.organization(other)
+def organization(domain: str, records: Sequence[Record]) -> str:
+    """The organizational domain, from the records of its walk (section 4.10.2)."""
+    if not records:
+        return domain
+    last = records[-1]  # each stands above the one before: it has the fewest labels
+    if last.psd == "y" and last.domain != domain:
+        return ".".join(domain.split(".")[-(last.domain.count(".") + 2) :])
+    return last.domain
 
 
-def evaluate(
-    lookups: Lookups,
-    author: str,
-    spf: tuple[str, Result],
-    signed: Iterable[tuple[str, Result]],
-    *,
-    complete: bool = True,
-) -> tuple[Result, Result]:
-    """(DMARC's result, DKIM's where aligned with the From domain `author`).
+class Author:
+    """The domain of a From address. Asks the DNS when it is made, and later as it needs to."""
 
-    `spf`: domain of MAIL FROM and its result. `signed`: d= and result of each signature, taken one by one. `complete`:
-    False where SPF could not be asked at all; then nothing can be told to have failed. Never raises.
-    """
-    dmarc = Dmarc(lookups)
-    try:
-        policy = dmarc.policy(author)
-    except LookupFailed:
-        return Result.TEMPERROR, _plainly(author, signed)
-    if policy is None:
-        return Result.NONE, _plainly(author, signed)
-    unsure = spf[1] is Result.TEMPERROR
-    best = Result.NONE
-    try:
-        if spf[1] is Result.PASS and dmarc.aligned(author, spf[0], strict=policy.strict_spf):
-            return Result.PASS, Result.NONE
-        for domain, result in signed:
-            if result in (Result.PASS, Result.TEMPERROR) and dmarc.aligned(author, domain, strict=policy.strict_dkim):
-                if result is Result.PASS:
-                    return Result.PASS, Result.PASS
-                best = result
-    except LookupFailed:
-        return Result.TEMPERROR, best
-    if unsure or best is Result.TEMPERROR:
-        return Result.TEMPERROR, best
-    return Result.FAIL if complete else Result.NONE, best
+    def __init__(self, domain: str, txt: Txt) -> None:
+        self.domain = domain
+        self._txt = txt
+        self._organizations: dict[str, str | None] = {}
+        self.record: Record | None = None
+        """What counts for this author (section 4.10.1); None where there is none, or nobody knows."""
+        self.unknown = False
+        """Whether the DNS gave no answer to that."""
+        try:
+            self.record = self._find()
+        except LookupFailed:
+            self.unknown = True
 
+    def _find(self) -> Record | None:
+        found = parse(self.domain, self._txt(f"_dmarc.{self.domain}"))
+        if found is None:
+            records = walk(self.domain, self._txt)
+            own = organization(self.domain, records)
+            at = {record.domain: record for record in records}
+            found = at.get(own) or next((one for one in records if one.psd == "y"), None)
+        return found if found is not None and found.usable else None
 
-def _plainly(author: str, signed: Iterable[tuple[str, Result]]) -> Result:
-    """DKIM without a policy to say what is aligned: the same domain, or one above it, vouches."""
-    best = Result.NONE
-    for domain, result in signed:
-        if is_below(author, domain) and "." in domain:
-            if result is Result.PASS:
-                return result
-            best = result if result is Result.TEMPERROR else best
-    return best
+    def aligned(self, domain: str, mode: str) -> Aligned:
+        """Whether `domain`, proved by SPF or DKIM, vouches for the author (section 4.4). `mode`: the tag that may ask
+        for the very same domain."""
+        domain = domain.lower().removesuffix(".")
+        if domain == self.domain:
+            return Aligned.YES
+        apart = domain.rpartition(".")[2] != self.domain.rpartition(".")[2]
+        if apart or (self.record is not None and self.record.strict(mode)):
+            return Aligned.NO
+        own, other = self._organization(self.domain), self._organization(domain)
+        if own is None or other is None:
+            return Aligned.UNKNOWN
+        return Aligned.YES if own == other else Aligned.NO
+
+    def _organization(self, domain: str) -> str | None:
+        if domain not in self._organizations:
+            try:
+                self._organizations[domain] = organization(domain, walk(domain, self._txt))
+            except LookupFailed:
+                self._organizations[domain] = None
+        return self._organizations[domain]

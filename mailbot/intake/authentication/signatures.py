@@ -1,76 +1,90 @@
-"""DKIM signatures of a received message (RFC 6376), by dkimpy, without what it believes too easily."""
+"""DKIM (RFC 6376): which domains signed a message, and whether that holds. dkimpy verifies, within limits."""
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Any
 
 import dkim
 from dkim.util import InvalidTagValueList, parse_tag_value
 
 from mailbot.dns import LookupFailed, Lookups
 from mailbot.mail.authentication import Result
+from mailbot.mail.dkim import MIN_KEY_BITS
+from mailbot.mail.fields import header_block
 
-MOST = 5
-"""Signatures looked at: the rest of a hostile pile is passed over."""
-MAX_RECORD = 4096  # octets of a key record; RSA-4096 needs 750
-MAX_DOMAIN = 253
-_ALGORITHMS = frozenset({b"rsa-sha256", b"ed25519-sha256"})  # RFC 8301 section 3.1: not rsa-sha1
+MOST_SIGNATURES = 5
+MAX_KEY_BITS, MAX_EXPONENT = 4096, 1 << 32  # RFC 8301 section 3.2; larger ones only cost time
+ALGORITHMS = frozenset({b"rsa-sha256", b"ed25519-sha256"})  # RFC 8301 section 3.1: no SHA-1
+_DOMAIN = re.compile(rb"[A-Za-z0-9._-]{1,253}").fullmatch
+_WIDE = re.compile(rb"\s{100}").search  # dkimpy's patterns need cubic time for white space
+_SPACES = re.compile(rb"[\t ]+")
 
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """`domain`: its d= tag, lower case."""
-
-    domain: str
-    result: Result
+_quiet = logging.getLogger("mailbot.dkim")  # dkimpy writes what strangers say at level error
+_quiet.disabled = True
 
 
-def check(lookups: Lookups, message: bytes) -> Iterator[Signature]:
-    """The signatures worth a look, one by one, so that the caller may stop at the first that fits. Never raises."""
+def check(message: bytes, lookups: Lookups) -> Iterator[tuple[str, Result]]:
+    """(signing domain, PASS, FAIL or TEMPERROR) of the first signatures that count at all. Never raises."""
     try:
-        parsed = dkim.DKIM(message, minkey=1024, timeout=1)
-    except Exception:
+        verifier = dkim.DKIM(message, logger=_quiet, minkey=MIN_KEY_BITS)
+        signatures = [value for name, value in verifier.headers if name.lower() == b"dkim-signature"]
+    except Exception:  # no header block that dkimpy can read
         return
-    fields = [value for name, value in parsed.headers if name.lower() == b"dkim-signature"]
-    for index, value in enumerate(fields[:MOST]):
-        domain = _worthwhile(value)
-        if domain:
-            yield Signature(domain, _verify(lookups, parsed, index))
+    body, relaxed = verifier.body, b""
+    for place, value in enumerate(signatures[:MOST_SIGNATURES]):
+        tags = _tags(value)
+        if not tags:
+            continue
+        verifier.body = body
+        if tags.get(b"c", b"").endswith(b"/relaxed"):
+            # Made once and in linear time; dkimpy, which takes quadratic time for it, then finds nothing to change.
+            verifier.body = relaxed = relaxed or _SPACES.sub(b" ", body).replace(b" \r\n", b"\r\n")
+        yield str(tags[b"d"], "ascii").lower(), _verify(verifier, place, lookups)
 
 
-def _worthwhile(value: bytes) -> str:
-    """The d= of a signature that may count."""
+def signed(content: bytes) -> bool:
+    """Whether the header block has a signature at all."""
+    return re.search(rb"^dkim-signature[ \t]*:", header_block(content), re.IGNORECASE | re.MULTILINE) is not None
+
+
+def _tags(value: bytes) -> dict[bytes, bytes]:
+    """The tags; none for a signature that is passed over: one that leaves part of the body (l=, RFC 6376 section 8.2)
+    or From (section 5.4) to anybody, that is made with SHA-1, or whose names cannot be."""
+    if _WIDE(value):
+        return {}
     try:
-        tags = parse_tag_value(value)
-    except (InvalidTagValueList, ValueError):
-        return ""
-    domain: bytes = tags.get(b"d", b"")
-    # Behind l= anybody may add text (RFC 6376 section 8.2), so such a signature says nothing about what was read.
-    if b"l" in tags or tags.get(b"a", b"").lower() not in _ALGORITHMS or not 0 < len(domain) <= MAX_DOMAIN:
-        return ""
-    try:
-        return domain.decode("ascii").lower().rstrip(".")
-    except UnicodeDecodeError:
-        return ""
+        tags: dict[bytes, bytes] = parse_tag_value(value)
+    except (InvalidTagValueList, IndexError):
+        return {}
+    names = {name.strip().lower() for name in tags.get(b"h", b"").split(b":")}
+    if b"l" in tags or tags.get(b"a") not in ALGORITHMS or b"from" not in names:
+        return {}
+    return tags if _DOMAIN(tags.get(b"d", b"")) and _DOMAIN(tags.get(b"s", b"")) else {}
 
 
-def _verify(lookups: Lookups, parsed: dkim.DKIM, index: int) -> Result:
+def _verify(verifier: Any, place: int, lookups: Lookups) -> Result:
     failed = False
 
-    def txt(name: bytes | str, timeout: int = 0) -> bytes | None:
+    def key(name: bytes, timeout: float = 0) -> bytes | None:
         nonlocal failed
         try:
-            found = lookups.txt(name.decode("ascii") if isinstance(name, bytes) else name)
+            records = lookups.txt(name.decode("ascii"))
         except LookupFailed:
             failed = True
             return None
-        return found[0] if len(found) == 1 and len(found[0]) <= MAX_RECORD else None  # RFC 6376 section 3.6.2.2
+        if len(records) != 1:  # RFC 6376 section 3.6.2.2: several are undefined
+            return None
+        parsed, bits, kind, _ = dkim.evaluate_pk(name, records[0])
+        large = kind == b"rsa" and (bits > MAX_KEY_BITS or parsed["publicExponent"] >= MAX_EXPONENT)
+        return None if large else records[0]
 
     try:
-        fits = bool(parsed.verify(index, dnsfunc=txt))
-    except Exception:  # whatever a forger writes into a signature
-        fits = False
-    if fits:
-        return Result.PASS
-    return Result.TEMPERROR if failed else Result.FAIL
+        valid = verifier.verify(place, dnsfunc=key)
+    except Exception:  # garbage ends in about every exception there is
+        valid = False
+    if failed:
+        return Result.TEMPERROR
+    return Result.PASS if valid is True else Result.FAIL
