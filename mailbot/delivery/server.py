@@ -53,7 +53,8 @@ class Server:
             await smtp.connect()
             at(Stage.EHLO)
             await _hello(smtp)
-            if url.tls is Tls.STARTTLS or (url.tls is Tls.ABROAD and not _at_home(smtp)):
+            peer = smtp.get_transport_info("peername")[0]
+            if url.tls is Tls.STARTTLS or (url.tls is Tls.ABROAD and not at_home(peer)):
                 at(Stage.TLS)
                 await self._encrypt(smtp)
                 at(Stage.EHLO)
@@ -97,9 +98,9 @@ async def _hello(smtp: SMTP) -> None:
         await smtp.helo()  # RFC 5321 section 3.2: a server without EHLO
 
 
-def _at_home(smtp: SMTP) -> bool:
-    """Whether the other end is this machine, or in a network that the internet does not reach."""
-    address = ip_address(str(smtp.get_transport_info("peername")[0]).partition("%")[0])
+def at_home(text: str) -> bool:
+    """Whether an IP address is this machine's, or of a network that the internet does not reach."""
+    address = ip_address(text.partition("%")[0])
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped.is_private
     return address.is_private

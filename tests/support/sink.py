@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -57,6 +58,8 @@ class Sink:
     delays: dict[Stage, float] = field(default_factory=dict)  # seconds before each answer of that stage
     sessions: int = 0
     open_sessions: int = 0
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    server: asyncio.Server | None = None
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -85,6 +88,13 @@ class Sink:
                 got = len(self.mails if to is None else self.to(to))
                 raise TimeoutError(f"{got} of {count} mails within {seconds:g} s") from None
         return found or []
+
+    def kill(self) -> None:
+        """As a crash: every connection is cut, and nobody listens any more."""
+        assert self.server is not None
+        self.server.close()
+        for task in list(self.tasks):
+            task.cancel()
 
     async def idle(self) -> None:
         """Return once every connection is closed, and all that came through them is read."""
@@ -191,17 +201,18 @@ async def _content(reader: asyncio.StreamReader) -> bytes:
 
 
 @asynccontextmanager
-async def sink(port: int = 0) -> AsyncIterator[Sink]:
-    """Run a sink on 127.0.0.1 (any free port if 0) in the loop of the caller."""
+async def sink(port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[Sink]:
+    """Run a sink on 127.0.0.1 (any free port if 0) in the loop of the caller. `tls`: from the first byte on."""
     running = Sink()
-    tasks = set[asyncio.Task[None]]()
+    tasks = running.tasks
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(running.serve(reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", port, limit=2**20)
+    server = await asyncio.start_server(connected, "127.0.0.1", port, limit=2**20, ssl=tls)
+    running.server = server
     running.port = server.sockets[0].getsockname()[1]
     try:
         yield running
