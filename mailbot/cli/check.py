@@ -39,7 +39,8 @@ def check(
     ] = None,
     helo: Annotated[str, typer.Option(help="With --dns: the relay's name, where it is not site.host.")] = "",
 ) -> None:
-    """Configuration, templates, database, keys and relay. Status 1 when something must be mended."""
+    """Configuration, templates, database, keys and relay; with --dns what the world sees of us. Status 1 when something
+    must be mended."""
     found = _dns(address or [], helo) if dns else common.run(_collect())
     if json:
         common.show(found, True)

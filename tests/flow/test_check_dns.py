@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,8 +14,9 @@ import trustme
 
 from mailbot.config.site import DnsSection
 from mailbot.dns import LookupFailed
-from mailbot.office.dnscheck import Answers, Mark, hosts
+from mailbot.office.dnscheck import Answers, Mark, hosts, senders
 from tests.support.dns_cases import CASES, COMMON, OWN, V4, V6, Case, Found, domain, owner
+from tests.support.documents import section
 from tests.support.resolver import Unbound, resolver
 from tests.support.robot import Robot
 from tests.support.tls import context, starttls_server, tls_server
@@ -102,6 +104,21 @@ def test_no_answer_is_not_an_empty_answer(published: Answers) -> None:
     with pytest.raises(LookupFailed, match=r"broken\.example"):
         published.ask("x.broken.example.", "TXT")
     assert published.ask("x.nowhere.example.", "TXT") == ()
+
+
+def test_the_lines_of_the_document_are_right() -> None:
+    lines = re.findall(r"^(\S+\. IN .+)$", section("dns.md", "What has to be there"), re.MULTILINE)
+    with resolver(pasted({}, tuple(lines))) as running:
+        dns = fresh(running)
+        found = [
+            hosts.host(dns, OWN, "outgoing mail", [V4]),
+            hosts.reverse(dns, V4, OWN),
+            senders.spf(dns, OWN, "greeting", [V4], OWN, greeting=True),
+            senders.spf(dns, "momiji.example", "sender", [V4], OWN),
+            senders.dmarc(dns, "momiji.example"),
+            hosts.mail_in(dns, "momiji.example", OWN, "blank mails", here=True, behind=False),
+        ]
+    assert [one.mark for one in found] == [Mark.OK] * len(lines), found
 
 
 NOW = datetime.now(UTC)

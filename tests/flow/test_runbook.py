@@ -113,7 +113,7 @@ def signed_anew(robot: Robot) -> None:
     said = carry_out(robot, "The DKIM key is lost or leaked")
     assert "mailbot2._domainkey" in said
     assert record() != before
-    assert (robot.folder / "var" / "dkim2.pem").exists()
+    assert (robot.folder / "var" / "dkim-mailbot2.pem").exists()
 
 
 def queued(robot: Robot) -> None:

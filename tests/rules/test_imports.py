@@ -14,8 +14,11 @@ _PROJECT = tomllib.loads((_ROOT / "pyproject.toml").read_text())
 _IMPORTED_AS = {
     "argon2-cffi": "argon2",
     "dkimpy": "dkim",
+    "dnspython": "dns",
+    "flufl-bounce": "flufl",
     "fonttools": "fontTools",
     "prometheus-client": "prometheus_client",
+    "pyspf": "spf",
     "python-multipart": "python_multipart",
 }
 # Chosen by name at run time, so that no import statement shows it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import FunctionType
 from typing import Any, Protocol
 
 import spf
@@ -34,23 +33,22 @@ class Answers:
 
 
 class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
-    """pyspf on our DNS. It keeps its resolver in a global; its method is rebuilt over names of its own."""
+    """pyspf keeps its resolver in a global and follows aliases itself; here its questions go to ours."""
 
     def __init__(self, answers: Dns, **facts: Any) -> None:
         super().__init__(**facts)
-        names = {**vars(spf), "DNSLookup": self._lookup}
-        self._dns = FunctionType(spf.query.dns.__code__, names, "dns", spf.query.dns.__defaults__)
         self._answers = answers
 
-    def dns(self, *args: Any, **named: Any) -> Any:
-        return self._dns(self, *args, **named)
-
-    def _lookup(self, name: str, kind: str, _strict: object, _timeout: float) -> list[tuple[tuple[str, str], Any]]:
+    def dns(self, name: str, qtype: str, cnames: object = None, ignore_void: bool = False) -> list[Any]:
         try:
-            values = self._answers.ask(name, kind)
+            found = self._answers.ask(name, qtype) if name else ()
         except LookupFailed as error:
             raise spf.TempError(str(error)) from error
-        return [((name, kind), _as_pyspf(kind, value)) for value in values]
+        if not found and not ignore_void:
+            self.void_lookups += 1
+            if self.void_lookups > spf.MAX_VOID_LOOKUPS:  # RFC 7208 section 4.6.4
+                raise spf.PermError("it mentions too many names that are not there")
+        return [_as_pyspf(qtype, value) for value in found]
 
 
 def _as_pyspf(kind: str, value: str) -> Any:
