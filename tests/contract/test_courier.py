@@ -21,6 +21,8 @@ from mailbot.delivery.courier import Courier, Hooks
 from mailbot.delivery.domains import SLOW_DOMAIN_MS
 from mailbot.delivery.mails import Cancelled, ClaimedMail
 from mailbot.delivery.outbox import Lane, MailState, NewMail
+from mailbot.delivery.relay import Relay
+from mailbot.delivery.relays import open_relay
 from mailbot.mail.address import Address
 from mailbot.mail.status import Effect, Outcome, OutcomeKind, Status
 from mailbot.registration.context import Context
@@ -28,6 +30,7 @@ from mailbot.store import Store
 from mailbot.store.alarms import alarms
 from mailbot.store.tables import attempt
 from mailbot.store.tables import outbox as table
+from tests.support.sink import CLOSE, sink
 
 NOW = 1_800_000_000_000
 DELIVERED = Outcome(OutcomeKind.DELIVERED, Status(250, "2.0.0", "ok"), "stub")
@@ -151,6 +154,7 @@ class Post:
     store: Store
     clock: Clock = field(default_factory=Clock)
     relay: StubRelay = field(default_factory=StubRelay)
+    real: Relay | None = None  # takes the stub's place
     registration: Registration = field(default_factory=Registration)
     connections: int = 4
     connections_per_domain: int = 0
@@ -169,7 +173,7 @@ class Post:
         settings = Settings(Path(), site, societies, Directory({}, frozenset()))
         ctx = Context(settings, KeyRing.create(NOW), cast(Any, None), self.store)
         hooks = Hooks(self.registration.facts, self.registration.on_settled, due=self.registration.due)
-        return Courier(ctx, StubLetters(), StubSigner(), self.relay, self.clock.now, hooks)
+        return Courier(ctx, StubLetters(), StubSigner(), self.real or self.relay, self.clock.now, hooks)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Event]:
@@ -457,6 +461,32 @@ async def test_a_mail_put_off_is_tried_again_with_the_same_message_id(store: Sto
     assert found is not None
     assert found[0].message_id.encode() in post.relay.sent[0][2]
     assert await post.words() == [(1, "stub: 451 4.3.0 later"), (2, "stub: 250 2.0.0 ok")]
+
+
+async def test_a_lost_answer_means_one_more_copy_and_no_third_whichever_relay_takes_it(store: Store) -> None:
+    async with sink() as first, sink() as second:
+        urls = [f"smtp://127.0.0.1:{server.port}" for server in (first, second)]
+        post = Post(store)
+        post.real = open_relay(RelaySection(url=urls[0], fallback=(urls[1],)), "robot.test", now=post.clock.now)
+        first.answer("dot", CLOSE, CLOSE)  # each has the mail, and nobody knows
+        second.answer("dot", CLOSE)
+        await post.put(mail(1), mail(2))
+        async with post.running():
+            await first.wait(2)
+            first.kill()
+            await first.idle()
+            async with asyncio.timeout(20):
+                while len(await post.words()) < 2:  # noqa: ASYNC110  another task
+                    await asyncio.sleep(0.01)
+            post.clock.ms += 80_000
+            await post.until(delivered=1, failed=1)
+            post.clock.ms += 80_000
+            await post.until(delivered=1, failed=1)
+        await post.real.close()
+    sent = [sorted(one.content for one in server.mails) for server in (first, second)]
+    assert sent[0] == sent[1]
+    assert len(set(sent[0])) == 2
+    assert ("", "relay-failed") in await post.alarms()
 
 
 async def test_stopping_waits_for_the_wire_and_gives_back_the_rest(store: Store) -> None:
