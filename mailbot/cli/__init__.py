@@ -11,6 +11,7 @@ from mailbot.cli import (
     common,
     database,
     demo,
+    imap,
     keys,
     member,
     notice,
@@ -36,7 +37,7 @@ def build() -> typer.Typer:
     command.callback()(_main)
     groups = (
         serve, demo, check, database, keys, society, roster, member, notice,
-        help_desk, queue, suppression, revoke, purge, audit, alarm,
+        help_desk, imap, queue, suppression, revoke, purge, audit, alarm,
     )  # fmt: skip
     for group in groups:
         group.register(command)

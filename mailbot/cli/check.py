@@ -17,6 +17,7 @@ from mailbot.config import ConfigError, Settings
 from mailbot.config.site import Site
 from mailbot.delivery.relays import RelayProblem, servers
 from mailbot.delivery.server import reach
+from mailbot.intake.imap import login_problem
 from mailbot.office.dnscheck import Answers, examine
 from mailbot.registration import stops
 
@@ -135,6 +136,9 @@ async def _checks() -> AsyncIterator[tuple[str, bool, str]]:
             yield "database and keys", False, text
     async for found in _relays(settings):
         yield found
+    for name, mailbox in settings.site.imap.items():
+        trouble = await login_problem(mailbox)
+        yield f"mailbox {name}", not trouble, trouble or f"{mailbox.user} can read {mailbox.folder} at {mailbox.host}"
 
 
 async def _relays(settings: Settings) -> AsyncIterator[tuple[str, bool, str]]:

@@ -307,7 +307,16 @@ def _site_problems(site: Site, file: Path, problems: list[Problem]) -> None:
 
 
 def _imap_problems(site: Site, directory: Directory, file: Path, problems: list[Problem]) -> None:
+    watched: dict[tuple[str, str, str], str] = {}
     for name, mailbox in site.imap.items():
+        place = mailbox.host.lower(), mailbox.user, mailbox.folder
+        if watched.setdefault(place, name) != name:
+            expected = f"imap.{watched[place]} watches the same folder"
+            problems.append(Problem(str(file), f"imap.{name}.folder", repr(mailbox.folder), expected))
+        for key in ("done_folder", "ignored_folder"):
+            if getattr(mailbox, key) == mailbox.folder:
+                expected = "expected another folder than the one that is read"
+                problems.append(Problem(str(file), f"imap.{name}.{key}", repr(mailbox.folder), expected))
         if (mailbox.password_file == Path()) == (mailbox.token_file == Path()):
             expected = "expected password_file or token_file, and not both"
             problems.append(Problem(str(file), f"imap.{name}", repr(mailbox.user), expected))

@@ -24,6 +24,7 @@ from mailbot.store.tables import (
     budget,
     captcha_used,
     help_request,
+    imap_message,
     inbox,
     journey,
     lease,
@@ -93,6 +94,9 @@ def _audit_end(ctx: Context, now: int) -> int:
 def _over(ctx: Context, now: int) -> Iterator[tuple[Table, ColumnElement[bool]]]:
     keep = ctx.settings.site.retention
     yield inbox, inbox.c.received_at < now - keep.inbox_days * DAY_MS
+    # of mailboxes that are still watched the intake forgets what is in the folder no more
+    unwatched = imap_message.c.mailbox.not_in(list(ctx.settings.site.imap))
+    yield imap_message, and_(unwatched, imap_message.c.at < now - keep.inbox_days * DAY_MS)
     yield outbox_table, outbox_table.c.settled_at < now - keep.outbox_days * DAY_MS
     yield session, session.c.expires_at < now - keep.sessions_days * DAY_MS
     yield pin_login, pin_login.c.expires_at < now - keep.sessions_days * DAY_MS

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 import trustme
@@ -47,19 +48,29 @@ class FakeImap:
     refusal: str = "[AUTHENTICATIONFAILED] no"
     flood: int = 0  # lines pushed at once in the next IDLE
     pushes: bool = True
+    late: bytes = b""  # arrives in the middle of the next STORE
     commands: list[str] = field(default_factory=list)
     sasl: list[str] = field(default_factory=list)
     sessions: int = 0
+    uid_next: int = 101
+    _numbers: count[int] = field(default_factory=lambda: count(101))
     _idling: set[asyncio.StreamWriter] = field(default_factory=set)
+    _told: dict[asyncio.StreamWriter, int] = field(default_factory=dict)  # how many mails a session knows of
 
     def add(self, content: bytes, at: int) -> int:
-        uid = max([*self.mails, 100]) + 1
+        uid = next(self._numbers)
+        self.uid_next = uid + 1
         self.mails[uid] = FakeMail(content, at)
-        for writer in self._idling if self.pushes else ():
-            writer.write(f"* {len(self.mails)} EXISTS\r\n".encode())
+        for writer in self._idling:
+            self._tell(writer)
         return uid
 
-    def count(self, command: str) -> int:
+    def _tell(self, writer: asyncio.StreamWriter) -> None:
+        if self.pushes and self._told.get(writer) != len(self.mails):
+            writer.write(f"* {len(self.mails)} EXISTS\r\n".encode())
+        self._told[writer] = len(self.mails)
+
+    def asked(self, command: str) -> int:
         return sum(one.startswith(command) for one in self.commands)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -108,10 +119,11 @@ class FakeImap:
                     assert await reader.readline() == b"\r\n"
                     say(end=f"NO {self.refusal}")
             case "SELECT":
+                self._told[writer] = len(self.mails)
                 say(
                     f"{len(self.mails)} EXISTS",
                     f"OK [UIDVALIDITY {self.uidvalidity}] valid",
-                    f"OK [UIDNEXT {max([*self.mails, 100]) + 1}] next",
+                    f"OK [UIDNEXT {self.uid_next}] next",
                     f"OK [PERMANENTFLAGS ({self.permanent})] flags",
                 )
             case "SEARCH":
@@ -122,6 +134,10 @@ class FakeImap:
             case "STORE":
                 for mail in self._named(rest):
                     mail.flags |= set(re.findall(r"[$\\]\w+", rest))
+                if self.late:
+                    self.late, late = b"", self.late
+                    self.add(late, next(iter(self.mails.values())).at)
+                    self._tell(writer)
                 say()
             case "MOVE":
                 for uid in self._uids(rest):
@@ -141,9 +157,13 @@ class FakeImap:
                 writer.write(b"".join(b"* %d EXPUNGE\r\n" % (n + 1) for n in range(self.flood)))
                 self.flood = 0
                 self._idling.add(writer)
+                self._tell(writer)
                 assert await reader.readline() in (b"DONE\r\n", b"")
                 self._idling.discard(writer)
-                say()
+                if self.deaf["DONE"]:
+                    self.deaf["DONE"] -= 1
+                else:
+                    say()
             case "LOGOUT":
                 say("BYE")
                 writer.close()

@@ -60,6 +60,8 @@ class _Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # the li
     def _untagged_response(self, line: bytes) -> Any:
         if line.endswith(b" EXISTS"):
             self.news = True
+        if line[:5].upper() == b"* BYE":
+            self.conn_lost_cb(ConnectionError(line.decode("ascii", "replace")[:120]))
         return super()._untagged_response(line)
 
     def _continuation(self, line: bytes) -> None:

@@ -149,7 +149,7 @@ class Mailbox:
             finally:
                 MAILBOX_UP.labels(self.name).set(0)
                 await self._let_go()
-            await _pause(stop, seconds, until_changed)
+            await _pause(stop, seconds, until_changed, self._patience.beat)
 
     # -- lease ------------------------------------------------------------------------------------------------------
 
@@ -401,14 +401,14 @@ def _retry_at(entry: Entry) -> int:
     return entry.at + min(FIRST_RETRY_MS << min(entry.tries - 1, 10), LONGEST_RETRY_MS)
 
 
-async def _pause(stop: asyncio.Event, seconds: float, until_changed: Path | None) -> None:
+async def _pause(stop: asyncio.Event, seconds: float, until_changed: Path | None, beat: float) -> None:
     """Waits, but not beyond `stop` or a change of the file."""
     before = _changed_at(until_changed)
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     while (left := end - loop.time()) > 0:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), min(left, 2) if until_changed else left)
+            await asyncio.wait_for(stop.wait(), min(left, beat) if until_changed else left)
             return
         if _changed_at(until_changed) != before:
             return

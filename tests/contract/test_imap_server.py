@@ -1,0 +1,283 @@
+"""Servers that misbehave: silent, gone, poor in capabilities, or tired of our password."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from mailbot.intake.imap import client
+from mailbot.intake.imap.ledger import listed
+from mailbot.store import Store, open_store
+from mailbot.store.alarms import alarms
+from mailbot.store.tables import inbox, metadata
+from tests.support.factory import HOUR, MINUTE, NOW, World
+from tests.support.imap import QUICK, Hands, blank_mail, hands, imap_toml, watching
+from tests.support.imap_fake import FakeImap, fake_imap
+
+FILED = ("filed", "accepted")
+MAIL = blank_mail("anna@phone.example")
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    """SQLite alone: nothing here is the database's business."""
+    opened = open_store(f"sqlite+aiosqlite:///{tmp_path / 'mailbot.sqlite3'}")
+    async with opened.begin() as tx:
+        await tx.run_sync(metadata.create_all)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FakeImap]:
+    async with fake_imap() as running:
+        yield running
+
+
+@pytest.fixture
+def at(here: World, server: FakeImap, tmp_path: Path) -> Hands:
+    return settle(here, server, tmp_path)
+
+
+def settle(here: World, server: FakeImap, path: Path, **more: Any) -> Hands:
+    return hands(here.ctx, path, imap_toml("box", server.port, server.ca_file, path, "anna", server.password, **more))
+
+
+async def kinds(at: Hands) -> set[str]:
+    async with at.ctx.store.read() as tx:
+        return {row.kind for row in await alarms(tx)}
+
+
+async def test_case_51_bye_instead_of_idling(at: Hands, server: FakeImap) -> None:
+    server.bye["IDLE"] = 2
+    async with watching(at):
+        await at.learnt()
+        server.add(MAIL, NOW)
+        await at.until_ledger(FILED, seconds=15)
+        assert server.sessions >= 2
+    assert await at.answers() == ["anna@phone.example"]
+
+
+async def test_case_52_a_black_hole_in_idle_costs_one_turn(
+    here: World, server: FakeImap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is announced, and DONE is not answered: the end of IDLE's turn finds out."""
+    monkeypatch.setattr(client, "IDLE_SECONDS", 0.2)
+    at = settle(here, server, tmp_path, poll_seconds=1)
+    server.pushes = False
+    server.deaf["DONE"] = 1
+    async with watching(at):
+        await at.learnt()
+        await at.until(lambda: _asked(server, "IDLE"))
+        server.add(MAIL, NOW)
+        await at.until_ledger(FILED, seconds=15)
+        assert server.sessions == 2
+    assert await at.answers() == ["anna@phone.example"]
+
+
+async def _asked(server: FakeImap, command: str, times: int = 1) -> bool:
+    return server.asked(command) >= times
+
+
+@pytest.mark.parametrize("command", ["SELECT", "SEARCH", "FETCH", "STORE", "CAPABILITY", "LOGIN"])
+async def test_a_server_that_falls_silent_is_left_for_a_new_connection(
+    at: Hands, server: FakeImap, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr(client, "COMMAND_SECONDS", 0.3)
+    monkeypatch.setattr(client, "CONNECT_SECONDS", 0.3)
+    async with watching(at):
+        await at.learnt()
+    server.add(MAIL, NOW)
+    server.deaf[command] = 2
+    async with watching(at):
+        await at.until_ledger(FILED, seconds=15)
+    assert await at.answers() == ["anna@phone.example"]
+    assert server.deaf[command] == 0
+
+
+async def test_case_55_a_mail_that_vanishes_between_search_and_fetch(at: Hands, server: FakeImap) -> None:
+    async with watching(at):
+        await at.learnt()
+    server.vanish = {server.add(MAIL, NOW)}
+    server.add(blank_mail("berta@phone.example", 2), NOW)
+    async with watching(at):
+        await at.until_ledger(("gone", None), FILED)
+    assert await at.answers() == ["berta@phone.example"]
+    assert server.sessions == 2
+
+
+async def test_case_56_a_text_that_looks_like_an_answer(here: World, server: FakeImap, tmp_path: Path) -> None:
+    at = settle(here, server, tmp_path, addresses=["touroku@yokokou.example", "helpdesk@hpe.example"])
+    text = "困っています (\r\nA1 OK (\r\n* 2 EXPUNGE\r\n* BYE\r\n+ idling\r\n) {5}\r\n" + "x" * 9000 + "\r\n"
+    async with watching(at):
+        await at.learnt()
+        server.add(blank_mail("anna@phone.example", to="helpdesk@hpe.example", text=text), NOW)
+        server.add(blank_mail("berta@phone.example", 2, headers="X-Odd: A1 OK (\r\n * 3 FETCH (UID 9\r\n"), NOW)
+        await at.until_ledger(FILED, FILED)
+    assert server.sessions == 1
+    async with at.ctx.store.read() as tx:
+        purposes = {row.purpose for row in await tx.execute(select(inbox))}
+    assert purposes == {"help", "registration"}
+    assert any("BODY.PEEK[TEXT]" in one for one in server.commands)
+    assert sum("BODY.PEEK[TEXT]" in one for one in server.commands) == 1, "nobody reads the text of a blank mail"
+
+
+@pytest.mark.parametrize(
+    ("missing", "moved"),
+    [("", True), ("MOVE", True), ("UIDPLUS", True), ("MOVE UIDPLUS", False), ("MOVE UIDPLUS IDLE", False)],
+)
+@pytest.mark.parametrize("permanent", [r"\Seen \Flagged \Deleted \*", r"\Seen \Flagged \Deleted"])
+async def test_case_57_servers_that_can_little(
+    here: World, server: FakeImap, tmp_path: Path, missing: str, moved: bool, permanent: str
+) -> None:
+    at = settle(here, server, tmp_path, done_folder="Done", poll_seconds=1)
+    server.capabilities = " ".join(one for one in server.capabilities.split() if one not in missing.split())
+    server.permanent = permanent
+    async with watching(at):
+        await at.learnt()
+        server.add(MAIL, NOW)
+        await at.until(lambda: _filed(at, moved))
+        server.add(blank_mail("berta@phone.example", 2), NOW)
+        await at.until(lambda: _filed(at, moved, 2))
+    assert await at.answers() == ["anna@phone.example", "berta@phone.example"]
+    places = [*server.mails.values(), *server.moved.get("Done", [])]
+    mark = "$RobotDone" if r"\*" in permanent else r"\Flagged"
+    assert len(places) == 2
+    assert all(mark in mail.flags for mail in places)
+    assert (len(server.mails) == 0) is moved
+    assert not any(one == "EXPUNGE" for one in server.commands), "a plain EXPUNGE takes other people's mails along"
+
+
+async def _filed(at: Hands, moved: bool, mails: int = 1) -> bool:
+    return await at.ledger() == [FILED if moved else ("taken", "accepted")] * mails
+
+
+async def test_case_58_a_password_that_changed(at: Hands, server: FakeImap) -> None:
+    server.password = "neu"
+    patience = replace(QUICK, refused=300, refused_longest=1800)
+    async with watching(at, patience=patience):
+        await at.until(lambda: _raised(at, "imap-refused"))
+        await asyncio.sleep(0.5)
+        assert server.asked("LOGIN") == 1, "servers lock accounts that keep trying"
+        box = at.ctx.settings.site.imap["box"]
+        box.password_file.write_text("neu\n")  # staff mend it
+        await at.learnt()
+        server.add(MAIL, NOW)
+        await at.until_ledger(FILED)
+    assert server.asked("LOGIN") == 2
+
+
+async def _raised(at: Hands, kind: str) -> bool:
+    return kind in await kinds(at)
+
+
+async def test_case_58_a_token_that_ended_and_is_renewed(here: World, server: FakeImap, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("ya29.old\n")
+    token.chmod(0o600)
+    server.token = "ya29.new"
+    at = settle(here, server, tmp_path, password_file=None, token_file=str(token))
+    async with watching(at, patience=replace(QUICK, refused=300)):
+        await at.until(lambda: _raised(at, "imap-refused"))
+        token.write_text("ya29.new")
+        server.add(MAIL, NOW)
+        await at.learnt()
+        server.add(blank_mail("berta@phone.example", 2), NOW)
+        await at.until_ledger(FILED)
+    assert server.sasl == [f"user=anna\1auth=Bearer {word}\1\1" for word in ("ya29.old", "ya29.new")]
+    assert await at.answers() == ["berta@phone.example"]
+
+
+async def test_a_server_out_of_order_is_no_wrong_password(at: Hands, server: FakeImap) -> None:
+    server.refusal, good = "[UNAVAILABLE] try later", server.password
+    server.password = "-"
+    async with watching(at):
+        await at.until(lambda: _asked(server, "LOGIN", 3))
+        assert await kinds(at) == set()
+        at.now += 6 * MINUTE
+        await at.until(lambda: _raised(at, "imap-down"))
+        server.password = good
+        await at.learnt()
+        server.add(MAIL, NOW)
+        await at.until_ledger(FILED)
+
+
+async def test_thousands_of_lines_at_once(at: Hands, server: FakeImap) -> None:
+    server.flood = 3000
+    async with watching(at):
+        await at.learnt()
+        server.add(MAIL, NOW)
+        await at.until_ledger(FILED)
+    assert server.sessions == 1
+
+
+async def test_mail_announced_in_the_middle_of_another_command(at: Hands, server: FakeImap) -> None:
+    """Such an EXISTS is never pushed again."""
+    async with watching(at):
+        await at.learnt()
+        server.late = MAIL
+        server.add(blank_mail("berta@phone.example", 2), NOW)
+        await at.until_ledger(FILED, FILED)
+    assert await at.answers() == ["anna@phone.example", "berta@phone.example"]
+
+
+@pytest.mark.parametrize("return_path", ["", "<>", "<a b@phone.example>"])
+async def test_a_mail_without_a_sender_is_never_answered(at: Hands, server: FakeImap, return_path: str) -> None:
+    async with watching(at):
+        await at.learnt()
+        server.add(blank_mail("anna@phone.example", return_path=return_path), NOW)
+        await at.until_ledger(("filed", "null-sender"))
+    assert await at.answers() == []
+
+
+async def test_whom_a_mail_is_for(here: World, server: FakeImap, tmp_path: Path) -> None:
+    """Several societies in one mailbox; the society's address may stand in any header a server or phone writes."""
+    addresses = ["touroku@yokokou.example", "helpdesk@hpe.example"]
+    at = settle(here, server, tmp_path, addresses=addresses)
+    async with watching(at):
+        await at.learnt()
+        mails = [
+            blank_mail("a@phone.example", 1, to="helpdesk@hpe.example"),
+            blank_mail(
+                "b@phone.example", 2, to="x@y.example", headers="Delivered-To: HelpDesk+abcdefgh@hpe.example\r\n"
+            ),
+            blank_mail(
+                "c@phone.example",
+                3,
+                to="x@y.example",
+                headers="Cc: =?utf-8?q?a?= <helpdesk@hpe.example>, b@c.example\r\n",
+            ),
+            blank_mail("d@phone.example", 4, to="undisclosed-recipients:;"),
+            blank_mail("e@phone.example", 5, to="touroku@omron.example"),
+        ]
+        for mail in mails:
+            server.add(mail, NOW)
+        await at.until_ledger(*[FILED] * 5)
+    async with at.ctx.store.read() as tx:
+        found = {row.from_address[0]: (row.society, row.tag) for row in await tx.execute(select(inbox))}
+    assert found == {
+        "a": ("hpe", None),
+        "b": ("hpe", "abcdefgh"),
+        "c": ("hpe", None),
+        "d": ("yokokou", None),
+        "e": ("yokokou", None),
+    }
+
+
+async def test_a_mailbox_that_fails_harms_no_other(here: World, server: FakeImap, tmp_path: Path) -> None:
+    toml = imap_toml("box", server.port, server.ca_file, tmp_path, "anna", server.password)
+    toml += imap_toml("dead", 1, server.ca_file, tmp_path, "berta", "x")
+    at = hands(here.ctx, tmp_path, toml)
+    async with watching(at):
+        await at.learnt()
+        server.add(MAIL, NOW)
+        await at.until_ledger(FILED)
+    at.now += HOUR
+    async with at.ctx.store.read() as tx:
+        assert await listed(tx, ignored=True) == []
