@@ -24,6 +24,8 @@ from mailbot.credentials.verp import TAG_CHARS, read_tag, tag
 from mailbot.intake.smtp_data import BareLineEndError, MessageReader
 from mailbot.mail import reports
 from mailbot.mail.address import Address, AddressError, parse_mailbox, parse_path, parse_typed, stored
+from mailbot.mail.authentication import Result
+from mailbot.mail.authresults import Profile, believed, result_of
 from mailbot.mail.bodytext import MAX_TEXT, words
 from mailbot.mail.fields import header_block, readable, single_mailbox
 from mailbot.mail.inbound import facts
@@ -155,6 +157,47 @@ def report(data: bytes) -> None:
     assert re.fullmatch(r"([245]\.\d{1,3}\.\d{1,3}|[245]\d\d)?", found.status, re.ASCII)
     assert found.words.isprintable()
     assert len(found.words) <= reports.MAX_WORDS
+
+
+def results(data: bytes) -> None:
+    """Authentication-Results: whatever a sender writes below those of our server, they are what they were."""
+    for profile, (server, ours) in _OURS.items():
+        genuine = believed(ours, server, profile)
+        assert genuine
+        assert believed(ours + data, server, profile) == genuine
+        for stated in believed(data, server, profile) or ():
+            assert re.fullmatch(r"[a-z0-9-]+", stated.method)
+            assert re.fullmatch(r"[a-z]+", stated.result)
+            assert stated.domain == stated.domain.lower()
+            assert result_of(stated) is not Result.PASS or stated.result == "pass"
+
+
+_OURS: dict[Profile, tuple[str, bytes]] = {
+    "rfc8601": (
+        "mx.robot.example",
+        b"Authentication-Results: mx.robot.example; spf=fail smtp.mailfrom=e.jp;\r\n dmarc=fail header.from=e.jp\r\n"
+        b"Received: from e.jp by mx.robot.example; Fri, 20 Nov 2026 19:21:05 +0900\r\nX-First: 1\r\n",
+    ),
+    "gmail": (
+        "mx.google.com",
+        b"Received: by 2002:a05:6a00:1 with SMTP id x; Fri, 20 Nov 2026 19:21:06 +0900\r\n"
+        b"Authentication-Results: mx.google.com;\r\n       dkim=fail header.i=@e.jp;\r\n"
+        b"       dmarc=fail (p=NONE sp=NONE dis=NONE) header.from=e.jp\r\n"
+        b"Received: from e.jp by mx.google.com with ESMTP; Fri, 20 Nov 2026 19:21:05 +0900\r\nX-First: 1\r\n",
+    ),
+    "m365": (
+        "protection.outlook.com",
+        b"Received: from a.outlook.com by b.prod.outlook.com; Fri, 20 Nov 2026 19:21:06 +0900\r\n"
+        b"Authentication-Results: spf=fail (sender IP is 192.0.2.1) smtp.mailfrom=e.jp;\r\n"
+        b" dkim=none (message not signed) header.d=none;dmarc=fail action=none header.from=e.jp;compauth=fail\r\n"
+        b"Received: from e.jp by x.mail.protection.outlook.com; Fri, 20 Nov 2026 19:21:05 +0900\r\nX-First: 1\r\n",
+    ),
+}
+
+
+def _results() -> list[bytes]:
+    fields = [ours.replace(b"fail", b"pass") for _, ours in _OURS.values()]
+    return fields + [mail.content for mail in specimens() if b"Authentication-Results" in mail.content]
 
 
 def reply(data: bytes) -> None:
@@ -332,6 +375,7 @@ TARGETS = {
     "address": Target(address, _addresses),
     "header": Target(header, _mails),
     "report": Target(report, _mails),
+    "results": Target(results, _results),
     "reply": Target(reply, _replies),
     "reader": Target(reader, _streams),
     "token": Target(token, lambda: [b"@", b"A\x01\x02", b"B\x05\x90\x07\xff", b"\0" + b"a" * 34]),
