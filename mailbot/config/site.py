@@ -6,6 +6,7 @@ the names. Unknown keys are refused, so that a typing error is never a silent de
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
@@ -274,17 +275,21 @@ class CourierSection(Section):
     """How long a stopping robot waits for mails already on the wire."""
 
 
-SELECTOR = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
-
-
 class DkimSection(Section):
-    selector: Annotated[str, Field(pattern=SELECTOR)] = "mailbot1"
+    selector: str = "mailbot1"
     """DNS label of the RSA key that signs: `<selector>._domainkey.<domain>`."""
-    ed25519_selector: Annotated[str, Field(pattern=f"^$|{SELECTOR}")] = ""
+    ed25519_selector: str = ""
     """The same for a second signature by an Ed25519 key; without one there is none."""
     folder: Path = Path()
     """Folder of the private keys, dkim-<selector>.pem (mode 0600); a key that is not there is made at the start. Empty
     means the data folder."""
+
+    @field_validator("selector", "ed25519_selector")
+    @classmethod
+    def _label(cls, text: str, known: ValidationInfo) -> str:
+        if not re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", text) and (text or known.field_name == "selector"):
+            raise ValueError("expected a name such as mailbot1: a-z, 0-9 and '-' inside, 63 at the most")
+        return text
 
     @field_validator("ed25519_selector")
     @classmethod

@@ -26,6 +26,7 @@ _BY_NAME = {
     "aiosqlite": "the driver in SQLite's database URL",
     "psycopg": "the driver in PostgreSQL's database URL",
     "httptools": "uvicorn's parser",
+    "pynacl": "dkimpy's Ed25519",
     "python-multipart": "Starlette's forms",
 }
 

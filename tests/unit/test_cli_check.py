@@ -1,0 +1,47 @@
+"""`mailbot check`: ways in whose senders nobody vouches for are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailbot.cli.check import _unvouched
+from mailbot.config.site import AuthenticationSection, ImapMailbox, RelaySection, Site
+
+BOX = {"host": "imap.example", "user": "a", "password_file": Path("p"), "addresses": ("a@b.example",)}
+FRONT = ("192.0.2.0/24",)
+
+
+@pytest.mark.parametrize(
+    ("authentication", "imap", "said"),
+    [
+        ({}, {}, []),
+        ({"mode": "off", "peers": FRONT}, {}, ["mail from 192.0.2.0/24 is not checked (mode off)"]),
+        ({"upstream_peers": FRONT}, {}, ["authentication.authserv_id is empty"]),
+        ({"upstream_peers": FRONT, "authserv_id": "mx.kenpo.example"}, {}, []),
+        ({}, {"one": {**BOX}}, ["imap.one.authserv_id is empty"]),
+        ({}, {"one": {**BOX, "authserv_id": "mx.google.com"}}, []),
+        (
+            {"upstream_peers": FRONT},
+            {"one": {**BOX}, "two": {**BOX}},
+            ["authentication.authserv_id", "imap.one", "imap.two"],
+        ),
+    ],
+)
+def test_who_vouches(authentication: dict[str, Any], imap: dict[str, dict[str, Any]], said: list[str]) -> None:
+    site = Site(
+        authentication=AuthenticationSection(**authentication),
+        imap={name: ImapMailbox(**box) for name, box in imap.items()},
+    )
+    found = _unvouched(site)
+    assert len(found) == len(said)
+    for words, start in zip(found, said, strict=True):
+        assert words.startswith(start)
+        assert "every member counts as unproved" in words
+
+
+def test_a_demo_is_not_warned() -> None:
+    off = AuthenticationSection(mode="off", peers=("127.0.0.0/8",))
+    assert _unvouched(Site(authentication=off, relay=RelaySection(url="capture:"))) == []
