@@ -285,6 +285,7 @@ class Robot:
             self.clock.now,
             unchecked=unchecked(settings.site),
             upstream=Peers(settings.site.authentication.upstream_peers),
+            kept_bytes=settings.site.authentication.kept_bytes,
         )
         mailboxes = ImapIntake(settings, ctx.store, reception, self.clock.now)
         pages = member_app(ctx, template_folders(settings), clock=self.clock.now)

@@ -121,6 +121,10 @@ class Reception:
         key = inbox_key(society, purpose, envelope.reverse_path, inbound)
         known = await self._author(envelope, inbound, purpose, key)
         verdict = judge(envelope, inbound, purpose, self._own, known if self._vouching.binding else None)
+        if known is not None and not self._vouching.binding:
+            strict = judge(envelope, inbound, purpose, self._own, known)
+            if (strict.reason, strict.tier) != (verdict.reason, verdict.tier):
+                emit("mail.observed", society=society, reason=strict.reason, tier=strict.tier, peer=envelope.peer)
         if verdict.action is Action.REFUSE:
             emit("mail.refused", society=society, reason=verdict.reason, peer=envelope.peer)
             return verdict.status

@@ -18,7 +18,7 @@ from typing import Any, cast
 from mailbot.config import Directory, split_endpoint
 from mailbot.config.site import SmtpSection
 from mailbot.intake.smtp_dialogue import House
-from mailbot.intake.smtp_limits import Admission
+from mailbot.intake.smtp_limits import Admission, Room
 from mailbot.intake.smtp_session import Session, wire
 from mailbot.mail import status as reply
 from mailbot.mail.address import Address
@@ -38,6 +38,7 @@ class SmtpListener:
     `receive` returns the answer to the end of DATA, 250 only once everything is committed; it is never cancelled by a
     client that hangs up, and whatever it raises is answered 451. `clock` gives milliseconds since the epoch.
     `unchecked` and `upstream` hold peers: those whose senders nobody checks, and mail servers of ours.
+    `kept_bytes`: memory for signed mails of all sessions together.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class SmtpListener:
         clock: Callable[[], int],
         unchecked: Container[str] = (),
         upstream: Container[str] = (),
+        kept_bytes: int = 64 * 1024 * 1024,
     ) -> None:
         self._receive = receive
         self._house = House(
@@ -63,6 +65,7 @@ class SmtpListener:
             postmaster=_postmaster(directory),
             unchecked=unchecked,
             upstream=upstream,
+            room=Room(kept_bytes),
         )
         self._servers: list[asyncio.Server] = []
         self._sessions: set[Session] = set()

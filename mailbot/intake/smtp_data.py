@@ -25,7 +25,7 @@ class MessageReader:
     chunk, however long the message or its lines are.
     """
 
-    __slots__ = ("_body_limit", "_end", "_head", "_keeping", "_signed_limit", "_window", "size")
+    __slots__ = ("_body_limit", "_end", "_head", "_keeping", "_signed", "_signed_limit", "_window", "size")
 
     def __init__(self, body_limit: int = 0, signed_limit: int = 0) -> None:
         self.size = -2  # octets as sent; the CRLF of the DATA command below is not the message's
@@ -34,6 +34,7 @@ class MessageReader:
         self._head = bytearray()
         self._end = 0  # of what is kept, once the header block is whole
         self._keeping = True
+        self._signed = False
         self._window = b"\r\n"  # it may be the first half of the end, and makes all lines alike
 
     def feed(self, chunk: bytes) -> bytes | None:
@@ -62,8 +63,8 @@ class MessageReader:
         start = max(len(self._head) - 3, 0)
         self._head += part
         if not self._end and (blank := self._head.find(b"\r\n\r\n", start)) >= 0:
-            signed = self._signed_limit and _SIGNED(self._head, 0, blank + 2)
-            self._end = blank + 4 + max(self._body_limit, self._signed_limit if signed else 0)
+            self._signed = bool(self._signed_limit and _SIGNED(self._head, 0, blank + 2))
+            self._end = blank + 4 + max(self._body_limit, self._signed_limit if self._signed else 0)
         if self._end:
             self._keeping = len(self._head) < self._end
             del self._head[self._end :]
@@ -75,6 +76,21 @@ class MessageReader:
     def whole(self) -> bool:
         """Whether `content` is the entire message."""
         return self._keeping
+
+    @property
+    def signed(self) -> bool:
+        """Whether the body is kept for the sake of a signature."""
+        return self._signed
+
+    @property
+    def kept(self) -> int:
+        """Octets in memory."""
+        return len(self._head)
+
+    def forget(self) -> None:
+        """Keeps nothing any more; goes on looking for the end."""
+        self._keeping = False
+        self._head.clear()
 
     @property
     def content(self) -> bytes:

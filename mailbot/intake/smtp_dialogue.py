@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mailbot.config import Directory
 from mailbot.config.site import SmtpSection
 from mailbot.intake.smtp_data import BODY_LIMIT
-from mailbot.intake.smtp_limits import Admission
+from mailbot.intake.smtp_limits import Admission, Room
 from mailbot.mail import status as reply
 from mailbot.mail.address import Address, AddressError, is_bare_postmaster, parse_path, split_argument
 from mailbot.mail.envelope import Envelope, Purpose
@@ -38,6 +38,7 @@ class House:
     legacy_domains: frozenset[str]
     postmaster: Address | None
     """Who gets mail for `<Postmaster>` without a domain."""
+    room: Room
     unchecked: Container[str] = ()
     """Peers whose senders nobody checks."""
     upstream: Container[str] = ()

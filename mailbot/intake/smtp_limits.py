@@ -1,4 +1,4 @@
-"""Who may connect: in all and from one network, and who is exempt."""
+"""Who may connect: in all and from one network, and who is exempt. How much of signed mails is kept."""
 
 from collections import Counter
 
@@ -40,3 +40,18 @@ class Admission:
         self._networks[network] -= 1
         if not self._networks[network]:
             del self._networks[network]
+
+
+class Room:
+    """Memory for signed mails on their way in, all sessions together."""
+
+    def __init__(self, octets: int) -> None:
+        self._octets = octets
+        self.taken = 0
+
+    def resize(self, held: int, wanted: int) -> bool:
+        """A mail that holds `held` octets now needs `wanted`; False where there is no room, and nothing changes."""
+        if wanted > held and self.taken + wanted - held > self._octets:
+            return False
+        self.taken += wanted - held
+        return True

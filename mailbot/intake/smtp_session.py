@@ -284,19 +284,30 @@ class Session(SMTP):
         self._phase, self._heard = Phase.DATA, self.loop.time()
         self._data_since = self._heard
         self._out.append(wire(reply.START_DATA))
+        room, held, crowded = self._house.room, 0, False
         try:
             rest = message.feed(self._rest)
-            while rest is None:
+            while True:
+                if message.signed and not crowded:
+                    if room.resize(held, message.kept):
+                        held = message.kept
+                    else:
+                        crowded = True
+                        message.forget()
+                if rest is not None:
+                    break
                 chunk = await self._more()
                 if not chunk:
                     raise ConnectionResetError
                 self._heard = self.loop.time()
                 rest = message.feed(chunk)
             self._rest = rest
-            status = await self._received(message)
+            status = reply.FULL if crowded else await self._received(message)
         except BareLineEndError:
             status = reply.BARE_LINE_END
         finally:
+            message.forget()
+            room.resize(held, 0)
             answers = self._talk.answers
             self._phase, self._heard = Phase.COMMAND, self.loop.time()
             self._talk.forget_mail()

@@ -48,6 +48,7 @@ OUTAGE = Status(451, "4.3.0", "Temporary failure, try again later")
 LOOKUP_FAILED = Status(451, "4.4.3", "Temporary directory failure, try again later")
 OVER_LIMIT = Status(451, "4.7.1", "Too much mail at the moment, try again later")
 TOO_MANY_RECIPIENTS = Status(452, "4.5.3", "Too many recipients")
+FULL = Status(452, "4.3.1", "Too much mail at the moment, try again later")
 TLS_UNAVAILABLE = Status(454, "4.7.0", "TLS not available")
 
 UNKNOWN_COMMAND = Status(500, "5.5.2", "Command not recognized")

@@ -17,7 +17,7 @@ Txt = Callable[[str], Sequence[bytes]]
 """TXT records of a name; raises LookupFailed."""
 
 MOST_LABELS = 8
-_VERSION = re.compile(r"v[ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)").match
+_VERSION = re.compile(r"[vV][ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)").match
 _POLICIES = frozenset({"none", "quarantine", "reject"})
 _URI = re.compile(r"[a-z][a-z0-9+.-]*:[^\s,!]", re.IGNORECASE).match
 
