@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.load import Load, send
+from bench.mails import corpus
 from bench.profile import report, watched
 from bench.sink import Sink, start
 from bench.systems import RECIPIENT, System, machine, relay, robot
@@ -185,7 +186,7 @@ def _options() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Exit status 0 if every mail was answered once and the robot keeps up with the relay."""
+    """Exit status 0 if each mail was answered once, the robot keeps up with the relay and judging is quick."""
     options = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are stopped
     with tempfile.TemporaryDirectory() as folder:
@@ -195,6 +196,7 @@ def main() -> int:
         ratio = _report(rounds, options)
         if profile:
             print(report(profile))
+    quick = profile is not None or corpus()
     wrong = _check(rounds, sink)
     for line in wrong:
         print(line)
@@ -203,7 +205,7 @@ def main() -> int:
     if ratio is not None:
         verdict = "holds" if ratio >= _WANTED else "IS TOO SLOW"
         print(f"robot / relay = {ratio:.2f}; at least {_WANTED:.1f} is wanted: {verdict}")
-    return 1 if wrong or (ratio is not None and ratio < _WANTED) else 0
+    return 1 if wrong or not quick or (ratio is not None and ratio < _WANTED) else 0
 
 
 if __name__ == "__main__":

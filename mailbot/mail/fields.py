@@ -20,8 +20,11 @@ def header_block(content: bytes) -> bytes:
     """Everything above the first empty line; all of `content` if there is none."""
     if content[:1] == b"\n" or content[:2] == b"\r\n":
         return b""
-    ends = [end for end in (content.find(b"\n\r\n"), content.find(b"\n\n")) if end >= 0]
-    return content[: min(ends)] if ends else content
+    end = content.find(b"\n\r\n")
+    bare = content.find(b"\n\n", 0, end if end >= 0 else len(content))  # the body may be long
+    if bare >= 0:
+        end = bare
+    return content[:end] if end >= 0 else content
 
 
 def split(block: bytes) -> list[tuple[bytes, bytes]]:
