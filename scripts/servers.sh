@@ -6,6 +6,7 @@ set -euo pipefail
 wanted="
 postfix     /usr/sbin/postfix                                      postfix
 opendkim    /usr/sbin/opendkim                                     opendkim
+opendkim-testkey  /usr/sbin/opendkim-testkey                       opendkim-tools
 dovecot     /usr/lib/dovecot/imap                                  dovecot-imapd
 swaks       /usr/bin/swaks                                         swaks
 chromium    /usr/bin/chromium                                      chromium

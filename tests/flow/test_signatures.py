@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parseaddr
-from functools import cache
+from pathlib import Path
 
 import dkim
 import pytest
 
+from mailbot.app import read_key, write_private
 from mailbot.config.site import RelaySection
 from mailbot.delivery.relays import open_relay
 from mailbot.letters import letters_of
 from mailbot.mail.address import Address
-from mailbot.mail.dkim import SIGNED_HEADERS, Signer, dns_record, generate_key, load_key
+from mailbot.mail.dkim import SIGNED_HEADERS, Key, Signer, generate_key, load_key
 from mailbot.mail.status import OutcomeKind
+from mailbot.office.dnscheck.records import Record, dkim_records
 from tests.golden import update as golden
-from tests.support.opendkim import opendkim
+from tests.support.opendkim import opendkim, opendkim_testkey
 from tests.support.postfix import postfix
+from tests.support.resolver import resolver
 from tests.support.sink import Taken, sink
 
 KEYS = {"r1": load_key(generate_key()), "e1": load_key(generate_key(ed25519=True))}
@@ -91,15 +95,25 @@ def arrived() -> list[bytes]:
     return [mail.content for mail in asyncio.run(send())]
 
 
-@cache
-def records() -> dict[str, str]:
-    domains = {case.sender.rpartition("@")[2] for case in cases()}
-    return {f"{s}._domainkey.{domain}": dns_record(key) for domain in domains for s, key in KEYS.items()}
+def records(keys: Mapping[str, Key]) -> list[Record]:
+    return [record for s, key in keys.items() for record in dkim_records(golden.societies().values(), s, key)]
+
+
+def published(keys: Mapping[str, Key]) -> dict[str, str]:
+    """As the lines that we print for administrators have it."""
+    lines = [record.line().partition(". IN ") for record in records(keys)]
+    return {name: value for name, _, value in lines}
+
+
+@pytest.fixture(scope="module")
+def dns() -> Iterator[str]:
+    with resolver(published(KEYS)) as running:
+        yield running.endpoint
 
 
 def dkimpy(message: bytes) -> dict[str, str]:
     """Algorithm -> pass or fail."""
-    asked = {name.encode() + b".": value.encode() for name, value in records().items()}
+    asked = {record.name.encode(): record.value.encode() for record in records(KEYS)}
     verdicts = {}
     for number, algorithm in enumerate(ALGORITHMS):
         try:
@@ -125,12 +139,12 @@ def named(field: bytes) -> bytes:
     return field.partition(b":")[0].lower()
 
 
-def test_every_letter_arrives_with_two_signatures_that_hold(arrived: list[bytes]) -> None:
+def test_every_letter_arrives_with_two_signatures_that_hold(arrived: list[bytes], dns: str) -> None:
     assert len(arrived) == len(cases()) > 60
     for message in arrived:
         assert named(message) == b"received"  # Postfix was there
         assert dkimpy(message) == GOOD
-    assert opendkim(arrived, records()) == [GOOD] * len(arrived)
+    assert opendkim(arrived, dns) == [GOOD] * len(arrived)
 
 
 def test_the_signing_domain_is_that_of_the_sender(arrived: list[bytes]) -> None:
@@ -145,10 +159,10 @@ def test_the_signing_domain_is_that_of_the_sender(arrived: list[bytes]) -> None:
             assert tags["c"] == "relaxed/relaxed"
 
 
-def test_headers_of_the_way_do_no_harm(arrived: list[bytes]) -> None:
+def test_headers_of_the_way_do_no_harm(arrived: list[bytes], dns: str) -> None:
     travelled = [TRACE + message for message in arrived]
     assert [dkimpy(message) for message in travelled] == [GOOD] * len(travelled)
-    assert opendkim(travelled, records()) == [GOOD] * len(travelled)
+    assert opendkim(travelled, dns) == [GOOD] * len(travelled)
 
 
 def tampered(message: bytes) -> dict[str, bytes]:
@@ -190,12 +204,24 @@ def test_nothing_that_is_signed_can_be_changed(arrived: list[bytes], society: st
     assert len(present) >= 10
     for name, changed in changes.items():
         assert "pass" not in dkimpy(changed).values(), name
-    for name, verdicts in zip(changes, opendkim(list(changes.values()), records()), strict=True):
+    known = {record.name: record.value for record in records(KEYS)}
+    for name, verdicts in zip(changes, opendkim(list(changes.values()), known), strict=True):
         assert "pass" not in verdicts.values(), name
 
 
 def test_a_key_of_somebody_else_does_not_verify(arrived: list[bytes]) -> None:
     foreign = {"r1": load_key(generate_key()), "e1": load_key(generate_key(ed25519=True))}
-    others = {name: dns_record(foreign[name.partition(".")[0]]) for name in records()}
-    verdicts = opendkim(arrived[:5], others)
+    with resolver(published(foreign)) as running:
+        verdicts = opendkim(arrived[:5], running.endpoint)
     assert [set(verdict.values()) for verdict in verdicts] == [{"fail"}] * 5
+
+
+def test_opendkim_finds_the_printed_record_and_the_key_file_to_be_one(tmp_path: Path) -> None:
+    file = tmp_path / "dkim-r1.pem"
+    write_private(file, generate_key())
+    right, wrong = {"r1": read_key(file)}, {"r1": KEYS["r1"]}
+    with resolver(published(right)) as running:
+        assert opendkim_testkey("hpe.example", "r1", file, running.endpoint) == ""
+        assert "not found" in opendkim_testkey("hpe.example", "r2", file, running.endpoint)
+    with resolver(published(wrong)) as running:
+        assert "keys do not match" in opendkim_testkey("hpe.example", "r1", file, running.endpoint)

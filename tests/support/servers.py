@@ -12,6 +12,7 @@ _SEARCH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/us
 _PACKAGES = {
     "chromium": "chromium",
     "opendkim": "opendkim",
+    "opendkim-testkey": "opendkim-tools",
     "postfix": "postfix",
     "strings": "binutils",
     "swaks": "swaks",

@@ -88,7 +88,7 @@ def _covering(domain: str, records: Sequence[str], addresses: Sequence[str]) -> 
             elif term.lower().lstrip("+?") != "all":
                 terms[term] = None
     if any(term.lower().startswith("redirect=") for term in terms):  # it takes effect only where no `all` stands
-        terms = dict.fromkeys(term.replace("redirect=", "include:") for term in terms)
+        terms = dict.fromkeys(re.sub("^redirect=", "include:", term, flags=re.IGNORECASE) for term in terms)
     return Record(f"{domain}.", "TXT", " ".join(["v=spf1", *terms, last]))
 
 
