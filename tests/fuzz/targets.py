@@ -62,9 +62,10 @@ def lawful(address: Address) -> None:
     for spelling in (address.text, address.wire, address.rfc_wire):
         assert re.fullmatch(r"[!-~]{3,256}", spelling), spelling
         assert not set(spelling) & set("<>,;:\\()"), spelling
-        assert parse_path(f"<{spelling}>") == address
         # what the client library makes of it between the brackets of RCPT TO
         assert quote_address(spelling) == f"<{spelling}>", spelling
+    # the bare text of irregular dots is for people and the database: nobody writes it on the wire
+    assert parse_path(f"<{address.wire}>") == parse_path(f"<{address.rfc_wire}>") == address
     assert "=?" not in address.text
     assert parseaddr(address.text) == ("", address.text)
     assert stored(address.text) == address
