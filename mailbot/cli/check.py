@@ -130,7 +130,8 @@ async def _checks() -> AsyncIterator[tuple[str, bool, str]]:
             yield "outgoing mail", not held, "; ".join(held) or "leaves as it comes"
             yield "keys", True, f"ring {ctx.ring.fingerprint()[:8]}, active key {ctx.ring.active(now).letter}"
         app.open_signer(settings)
-        yield "DKIM key", True, f"selector {settings.site.dkim.selector}; `mailbot keys dkim` prints its DNS record"
+        selectors = [text for text in (settings.site.dkim.selector, settings.site.dkim.ed25519_selector) if text]
+        yield "DKIM", True, f"signs with {' and '.join(selectors)}; `mailbot check --dns` compares with the DNS"
     except app.StartProblem as error:
         for text in error.problems:
             yield "database and keys", False, text
