@@ -191,7 +191,7 @@ def parse_typed(text: str, legacy_domains: Set[str] = LEGACY_DOMAINS) -> Address
 
 # RFC 3834 section 2, RFC 5230 section 4.6: mailboxes of programs and lists, which no automatic answer may reach.
 _NEVER_ANSWER = re.compile(
-    r"mailer-daemon|postmaster|root|abuse|listserv|majordomo|(?:no|do[-_.]?not)[-_.]?reply(?:[-+_.=].*)?"
+    r"mail(?:er)?-daemon|postmaster|root|abuse|listserv|majordomo|(?:no|do[-_.]?not)[-_.]?reply(?:[-+_.=].*)?"
     r"|bounces?(?:[-+.=].*)?"
     r"|owner-.*|.*-(?:request|owner|bounces?)|srs[01][-+=].*|prvs=.*",
     re.DOTALL,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mailbot.mail.bodytext import MAX_FIELD, MAX_TEXT, body_text, harmless, words
 
 ASKS = "社員番号 10023 の髙橋です。\n仮パスワードが①届きません。ﾖﾛｼｸ"
-CORPUS = sorted((Path(__file__).parents[1] / "corpus" / "headers").glob("*.eml"))
+CORPUS = sorted((Path(__file__).parents[1] / "corpus").glob("*/*.eml"))
 
 
 def mail(body: bytes, content_type: str = "", encoding: str = "", head: str = "") -> bytes:
