@@ -187,6 +187,31 @@ async def test_a_reload_onto_a_taken_port_changes_nothing(tmp_path: Path, smtp_s
         made.kill()
 
 
+async def test_a_reload_opens_a_door_for_lmtp(tmp_path: Path, smtp_sink: Sink) -> None:
+    port = free_port()
+    file = tmp_path / "config" / "mailbot.toml"
+
+    def deliver() -> list[int]:
+        """One mail for two addresses -> the replies after its end."""
+        with smtplib.LMTP("127.0.0.1", port, timeout=30) as client:
+            client.ehlo("relay.example")
+            client.mail(SENDER)
+            for to in (TO, "info@yokokou.example"):
+                assert client.rcpt(to)[0] == 250
+            first = client.data(f"From: {SENDER}\r\nMessage-ID: <l@phone.example>\r\n\r\n".encode())
+            return [first[0], client.getreply()[0]]
+
+    async with robot(tmp_path, smtp_sink.port) as made:
+        assert made.process is not None
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.to_thread(deliver)
+        file.write_text(f'[smtp]\nlmtp_listen = ["127.0.0.1:{port}"]\n')
+        made.process.send_signal(signal.SIGHUP)
+        await until(lambda: made.log.count("robot.started") == 2 and made.ready())
+        assert await asyncio.to_thread(deliver) == [250, 250]
+        assert len(await smtp_sink.wait(to=SENDER)) == 1
+
+
 # Starts
 
 
