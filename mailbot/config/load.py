@@ -6,6 +6,7 @@ Raises `ConfigError` with every problem of every file at once; each names file, 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -201,12 +202,17 @@ _EXPECTED = {
 """Our words for pydantic's error types; its own for the rest."""
 
 
+_PASSWORD = re.compile(r"(://[^:@/'\"]*):[^@'\"]*@")
+"""A URL's, which must not get into a log."""
+
+
 def _problem(item: ErrorDetails, file: Path) -> Problem | None:
     location, value, context = item["loc"], item["input"], item.get("ctx", {})
     if item["type"] == "too_short" and value:  # its items are wrong, each with a problem of its own
         return None
     key = context.get("key") or ".".join(str(part) for part in location if part != "[key]") or "-"
     shown = "-" if isinstance(value, dict | BaseModel) or location[-1:] == ("[key]",) else repr(value)
+    shown = _PASSWORD.sub(r"\1:…@", shown)
     expected = _EXPECTED.get(item["type"], "").format(**context) or item["msg"].removeprefix("Value error, ")
     return Problem(str(file), key, shown[:120], expected)
 

@@ -16,6 +16,9 @@ class Tls(StrEnum):
     IMPLICIT = "smtps"
 
 
+_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
+
+
 @dataclass(frozen=True, slots=True)
 class RelayUrl:
     """`user`: login name, empty where the relay asks for none."""
@@ -39,7 +42,7 @@ def relay_url(text: str) -> RelayUrl:
     user, at, endpoint = rest.rpartition("@")
     host, colon, port = endpoint.rpartition(":")
     if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) <= 65535:
-        raise ValueError(f"expected a port behind the host, such as {scheme}://relay.example:587")
+        raise ValueError(f"expected a port behind the host, such as {scheme}://relay.example:{_PORTS[scheme]}")
     if not all(33 <= ord(letter) < 127 and letter not in "/?#" for letter in host):
         raise ValueError("expected a host's name or address, without a path")
     user = unquote(user)

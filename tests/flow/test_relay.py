@@ -4,23 +4,26 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 import trustme
 import uvloop
 
 from mailbot.config.site import RelaySection
-from mailbot.delivery.relay import Relay
+from mailbot.delivery.relay import Relay, SmtpRelay
 from mailbot.delivery.relays import open_relay, servers
 from mailbot.delivery.server import reach
 from mailbot.mail.address import Address
 from mailbot.mail.status import Effect, Outcome, OutcomeKind, Stage
 from tests.support.postfix import Postfix, postfix
-from tests.support.sink import Sink, sink
+from tests.support.robot import Robot, invitation, robot
+from tests.support.sink import CLOSE, HANG, Sink, sink
 from tests.support.submission import certificates, submission
 
 MEMBER = Address("hanako", "docomo.ne.jp")
 MESSAGE = b"Subject: x\r\n\r\n.one dot\r\nend\r\n"
 BOUNCE = "bounce@example.jp"
+TOUROKU = "touroku@yokokou.example"
 USERS = {"robot@example.jp": "correct horse"}
 
 
@@ -121,6 +124,36 @@ async def test_without_starttls_nothing_is_said(tmp_path: Path, smtp_sink: Sink)
     assert (outcome.kind, outcome.effect, outcome.stage) == (OutcomeKind.DEFERRED, Effect.OUR_FAULT, Stage.TLS)
     assert "offers no STARTTLS" in outcome.status.text
     assert asked == ["connect", "ehlo"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "answer", "words"),
+    [
+        (Stage.TLS, "454 4.7.0 TLS not available", "TLS not available"),
+        (Stage.TLS, "502 5.5.1 what?", "what?"),
+        (Stage.TLS, "220 2.0.0 go ahead, in plain text", "TLS failed"),
+        (Stage.TLS, CLOSE, "connection lost at tls"),
+        (Stage.TLS, HANG, "no answer in time"),
+        (Stage.AUTH, "535 5.7.8 no", "no"),
+        (Stage.AUTH, "454 4.7.0 later", "later"),
+        (Stage.AUTH, CLOSE, "connection lost at auth"),
+        (Stage.AUTH, HANG, "no answer in time"),
+    ],
+)
+async def test_a_server_that_fails_on_the_way_in(tmp_path: Path, stage: Stage, answer: str, words: str) -> None:
+    context, _ = certificates(tmp_path, "localhost")
+    late = stage is Stage.AUTH
+    async with sink(tls=context if late else None) as server:
+        server.extensions = ("AUTH PLAIN",) if late else ("STARTTLS",)
+        scheme = "smtps" if late else "smtp+starttls"
+        found = section(f"{scheme}://robot@example.jp@localhost:{server.port}", tmp_path)
+        relay = SmtpRelay(servers(found, "robot.test")[0], 1, 0.3)
+        server.answer("other", answer)
+        outcome = await relay.send(BOUNCE, MEMBER, MESSAGE, seconds=0.6)
+        assert (outcome.kind, outcome.effect, outcome.stage) == (OutcomeKind.DEFERRED, Effect.OUR_FAULT, stage)
+        assert words in outcome.status.text
+        await closed(relay)
+    assert server.mails == []
 
 
 async def test_mail_leaves_our_own_network_encrypted_only(
@@ -228,3 +261,35 @@ def test_the_uvloop_speaks_tls_as_well(tmp_path: Path) -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(conversation())
+
+
+async def test_the_robot_goes_on_with_the_second_relay_and_check_says_why(tmp_path: Path) -> None:
+    async with sink() as first, sink() as second:
+        overrides = {"RELAY_FALLBACK": f'["smtp://127.0.0.1:{second.port}"]'}
+        async with robot(tmp_path, first.port, overrides=overrides) as made:
+            await invitation(made, first, "a@phone.example", TOUROKU)
+            first.kill()
+            await first.idle()
+            await invitation(made, second, "b@phone.example", TOUROKU)
+            token = (tmp_path / "var" / "ops.token").read_text().strip()
+            async with httpx2.AsyncClient(auth=("x", token), timeout=30) as ops:
+                metrics = (await ops.get(f"http://127.0.0.1:{made.ops_port}/metrics")).text
+            assert f'mailbot_relay_mails_total{{outcome="delivered",relay="127.0.0.1:{second.port}"}} 1.0' in metrics
+            assert f'mailbot_relay_resting{{relay="127.0.0.1:{first.port}"}} 1.0' in metrics
+            assert 'mailbot_events_total{event="relay.failed",reason=""} 1.0' in metrics
+            said = (await asyncio.to_thread(made.command, "check", check=False)).stdout
+        lines = [" ".join(line.split()) for line in said.splitlines() if " relay" in line]
+        assert lines[0].startswith(f"MEND relay: 127.0.0.1:{first.port} cannot be reached:"), said
+        assert lines[1].startswith(f"ok fallback relay 1: 127.0.0.1:{second.port} takes mail, unencrypted"), said
+    assert (len(first.mails), len(second.mails)) == (1, 1)
+
+
+def test_the_robot_wants_a_password_that_nobody_else_can_read(tmp_path: Path) -> None:
+    secrets = tmp_path / "netrc"
+    secrets.write_text("machine relay.example login robot password x\n")
+    secrets.chmod(0o644)
+    overrides = {"RELAY_URL": '"smtps://robot@relay.example:465"', "RELAY_NETRC": f'"{secrets}"'}
+    made = Robot(tmp_path / "robot", 1, overrides=overrides)
+    done = made.command("serve", check=False)
+    assert done.returncode == 1
+    assert f"{secrets}: others can read this secret: run `chmod 600 {secrets}`" in done.stderr

@@ -12,7 +12,7 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Literal
 
-Stage = Literal["connect", "ehlo", "mail", "rcpt", "data", "dot", "rset", "quit"]
+Stage = Literal["connect", "ehlo", "mail", "rcpt", "data", "dot", "rset", "quit", "other"]
 CLOSE = "close"  # hang up without a word
 HANG = "hang"  # say nothing more until the peer gives up
 
@@ -24,6 +24,7 @@ _ORDINARY: dict[Stage, str] = {
     "dot": "250 2.0.0 taken",
     "rset": "250 2.0.0 ok",
     "quit": "221 2.0.0 bye",
+    "other": "500 5.5.2 what?",
 }
 
 
@@ -137,7 +138,7 @@ class Sink:
             if reply == HANG:
                 await reader.read()
                 raise ConnectionAbortedError
-            writer.write(reply.encode() + b"\r\n")
+            writer.write(reply.encode("utf-8", "surrogateescape") + b"\r\n")
             await writer.drain()
             return reply
 
@@ -179,7 +180,7 @@ class Sink:
                 await say("quit")
                 return
             else:
-                writer.write(b"500 5.5.2 what?\r\n")
+                await say("other", line)
 
     async def _keep(self, mail: Taken) -> None:
         async with self._news:

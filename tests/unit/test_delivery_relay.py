@@ -10,6 +10,7 @@ from mailbot.delivery.relay import CaptureRelay, SmtpRelay
 from mailbot.delivery.relays import open_relay
 from mailbot.delivery.server import Server
 from mailbot.mail.address import Address
+from mailbot.mail.causes import Cause
 from mailbot.mail.status import Effect, OutcomeKind
 from tests.support.sink import CLOSE, HANG, Sink, Stage, sink
 
@@ -89,6 +90,18 @@ async def test_a_refusal_at_each_stage(
     # the next mail goes out, whatever state the last one left the connection in
     assert (await relay.send(BOUNCE, MEMBER, MESSAGE, seconds=5)).kind is DELIVERED
     assert len(smtp_sink.mails) == 1
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "shift_jis", "euc_jp", "iso2022_jp"])
+async def test_an_answer_in_eight_bits(relay: SmtpRelay, smtp_sink: Sink, charset: str) -> None:
+    words = "宛先が見つかりません".encode(charset).decode("utf-8", "surrogateescape")
+    smtp_sink.answer("rcpt", f"550-5.1.1 {words}\r\n550 5.1.1 (a@x.jp)")
+    outcome = await relay.send(BOUNCE, MEMBER, MESSAGE, seconds=5)
+    assert (outcome.kind, outcome.effect, outcome.cause) == (FAILED, Effect.SUPPRESS, Cause.UNKNOWN_USER)
+    assert outcome.status.text.isascii()
+    assert outcome.status.text.isprintable()
+    assert outcome.status.text.endswith("(a@x.jp)")
+    assert (await relay.send(BOUNCE, MEMBER, MESSAGE, seconds=5)).kind is DELIVERED
 
 
 async def test_a_refused_transaction_is_reset_on_the_kept_connection(relay: SmtpRelay, smtp_sink: Sink) -> None:
