@@ -28,9 +28,9 @@ from mailbot.store.clock import Clock
 
 T = TypeVar("T")
 JST = timezone(timedelta(hours=9))
-# into a pipe or file nothing is wrapped: ids are there to be copied
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 4000)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# into a pipe or file nothing is wrapped: ids are there to be copied; 2001:db8:100::1 holds no emoji
+out = Console(highlight=False, soft_wrap=True, emoji=False, width=None if sys.stdout.isatty() else 4000)
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Config = Annotated[

@@ -12,7 +12,7 @@ from mailbot.office.dnscheck.questions import Dns
 from mailbot.office.dnscheck.records import zone_line
 
 OWN = "mail.kenpo.example"
-V4, V6 = "192.0.2.25", "2001:db8::25"
+V4, V6 = "192.0.2.25", "2001:db8:100::25"
 KEY, OTHER = load_key(generate_key()), load_key(generate_key())
 ED25519 = load_key(generate_key(ed25519=True))
 P = dns_record(KEY).partition("p=")[2]
