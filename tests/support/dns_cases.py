@@ -79,6 +79,8 @@ SPF = [
     spf_case("does-not-cover-by-redirect", "v=spf1 redirect=_spf.other.example", "MEND", "does not let"),
     spf_case("broken-address", "v=spf1 ip4:192.0.2.999 -all", "MEND", "Invalid IP4 address"),
     spf_case("broken-word", f"v=spf1 ipv4:{V4} -all", "MEND", "Unknown mechanism"),
+    spf_case("with-control-characters", f"v=spf1 ip4:{V4} \x1b[2J -all", "MEND", "is broken"),
+    spf_case("not-ascii", f"v=spf1 ip4:{V4} 。 -all", "MEND", "is broken"),
     spf_case("no-space", f"v=spf1;ip4:{V4};-all", "MEND", "is not an SPF record"),
     spf_case("quoted-twice", f'"v=spf1 ip4:{V4} -all"', "MEND", "is not an SPF record"),
     spf_case(

@@ -28,8 +28,13 @@ class Answers:
     def ask(self, name: str, kind: str) -> tuple[str, ...]:
         found = self._resolver.ask(name, kind, self._seconds)
         if kind == "TXT":
-            return tuple(b"".join(record.strings).decode("utf-8", "replace") for record in found)
+            return tuple(_printable(b"".join(record.strings)) for record in found)
         return tuple(record.to_text() for record in found)
+
+
+def _printable(text: bytes) -> str:
+    """What others publish is shown on a terminal."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text.decode("utf-8", "replace"))
 
 
 class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
@@ -62,5 +67,8 @@ def _as_pyspf(kind: str, value: str) -> Any:
 
 def spf_result(answers: Dns, address: str, sender: str, helo: str) -> tuple[str, str]:
     """(result, words) of RFC 7208 for mail from this address; `sender` '' asks about the HELO name itself."""
-    result, _, words = _Query(answers, i=address, s=sender, h=helo).check()
+    try:
+        result, _, words = _Query(answers, i=address, s=sender, h=helo).check()
+    except Exception as error:  # odd records reach corners of pyspf that nobody has seen
+        return "permerror", f"it cannot be evaluated: {error!r}"
     return str(result), str(words).removeprefix("SPF Permanent Error: ")
