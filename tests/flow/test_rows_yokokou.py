@@ -62,6 +62,7 @@ def url_of(at: Stage, name: str) -> str:
 
 def same_but_for_link_and_time(mail: Taken) -> str:
     text = re.sub(r"(?m)^http\S+$", "URL", body(mail))
+    text = re.sub(r"(?m)^コード：\S{4} \S{4}$", "CODE", text)
     return re.sub(r"\d{4}年\d+月\d+日（.）\d+時\d+分", "TIME", text)
 
 
