@@ -9,7 +9,7 @@ from sqlalchemy import Select, event, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from mailbot import ratelimit
-from mailbot.delivery import outbox
+from mailbot.delivery import outbox, suppression
 from mailbot.intake import reception
 from mailbot.registration import invite, mailfacts
 from mailbot.store import Store, open_store, schema
@@ -24,6 +24,7 @@ HOT: dict[str, tuple[Select[Any], int, str]] = {
     "settled": (outbox._SETTLED, 2, "society=? AND id=?"),
     "tried": (outbox._TRIED, 2, "society=? AND outbox_id=?"),
     "members": (select(member).where(among(member.c.society, member.c.id)), 2, "society=? AND id=?"),
+    "suppressed": (suppression._CAUSES, 2, "society=? AND address_key=?"),
     "addresses": (select(address).where(among(address.c.society, address.c.member_id)), 2, "society=? AND member_id=?"),
 }
 

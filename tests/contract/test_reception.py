@@ -176,7 +176,7 @@ async def test_a_paused_society_answers_nobody_and_keeps_the_facts(here: World) 
         (mail(headers="Auto-Submitted: auto-replied\r\n"), Reason.AUTOMATIC_REPLY),
         (mail(header_from="other@phone.example"), Reason.SENDER_MISMATCH),
         (mail(to=("postmaster@yokokou.example",)), Reason.NOT_FOR_ANSWER),
-        (mail(to=("bounce@yokokou.example",)), Reason.NOT_FOR_ANSWER),
+        (mail(to=("bounce@yokokou.example",)), Reason.UNPROVED_REPORT),
         (mail("info@yokokou.example"), Reason.OWN_ADDRESS),
     ],
 )
