@@ -174,7 +174,9 @@ ALIGNED: dict[str, tuple[str, str, str, str]] = {
     "somebody-else": ("pass.example", "evil.example", "evil.example", "spf=pass dkim=none dmarc=fail"),
     "no-policy": ("plain.example", "plain.example", "evil.example", "spf=pass dkim=pass dmarc=none"),
     "no-policy-not-the-same": ("plain.example", "evil.example", "evil.example", "spf=pass dkim=none dmarc=none"),
-    "key-servfail": (*["keyless.example"] * 3, "spf=fail dkim=temperror dmarc=temperror"),
+    "key-servfail": (
+        "keyless.example", "keyless.example", "keyless.example", "spf=fail dkim=temperror dmarc=temperror",
+    ),
     "far-key-servfail": ("pass.example", "keyless.example", "evil.example", "spf=pass dkim=none dmarc=fail"),
 }  # fmt: skip
 
