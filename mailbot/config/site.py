@@ -194,9 +194,9 @@ class ImapMailbox(Section):
     done_folder: str = ""
     """Where answered mails are moved; empty leaves them in place, marked."""
     ignored_folder: str = ""
-    """Where mails without an answer are moved; empty leaves them in place, marked."""
+    """Where mails that deserve no answer are moved; empty leaves them in place, marked."""
     catch_up_hours: PositiveInt = 24
-    """Older mails are not answered after an outage; staff find them listed."""
+    """Older mails are not answered after an outage; they stay where they are, and staff find them listed."""
     poll_seconds: PositiveInt = 60
     """How often the folder is looked at, whatever the server announces."""
     idle_minutes: Annotated[Int, Field(ge=1, le=29)] = 9

@@ -134,15 +134,15 @@ async def test_the_same_mail_by_smtp_and_imap_has_one_answer(at: tuple[Robot, Po
 async def test_the_robot_is_killed_again_and_again(server: Dovecot, tmp_path: Path, smtp_sink: Sink) -> None:
     made, post = behind(server, tmp_path, smtp_sink)
     made.overrides["SMTP_LISTEN"] = "[]"  # a mailbox is all it has
-    people = [f"p{n}@phone.example" for n in range(150)]
+    people = [f"p{n}@phone.example" for n in range(80)]
     url = f"sqlite:///{tmp_path / 'var' / 'mailbot.sqlite3'}"
     try:
         await asyncio.to_thread(made._spawn, [])
         await watched(made)
-        for kills, group in enumerate((people[:50], people[50:100], people[100:])):
+        for kills, group in enumerate((people[:40], people[40:])):
             for one in group:
                 post.deliver(one, one)
-            await smtp_sink.wait(50 * kills + 10)
+            await smtp_sink.wait(40 * kills + 10)
             await asyncio.to_thread(made.kill)
             await smtp_sink.idle()
             await asyncio.to_thread(dead, url)

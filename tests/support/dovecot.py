@@ -9,9 +9,11 @@ import contextlib
 import imaplib
 import os
 import pwd
+import random
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -23,7 +25,7 @@ from pathlib import Path
 
 import trustme
 
-from tests.support.servers import free_port, program, wait_for_port
+from tests.support.servers import program, wait_for_port
 
 PASSWORD = 'se"cret'
 _CONFIG = """\
@@ -158,13 +160,22 @@ class Dovecot:
         return found
 
 
+def _steady_port() -> int:
+    """A free port that no outgoing connection is given while the server is down."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
 @contextmanager
 def dovecot(more: str = "") -> Iterator[Dovecot]:
     """Runs Dovecot with `more` lines of configuration."""
     program("dovecot")
     folder = Path(tempfile.mkdtemp(prefix="mb-dovecot-", dir="/tmp"))
     folder.chmod(0o755)
-    made = Dovecot(folder, free_port())
+    made = Dovecot(folder, _steady_port())
     try:
         for name in ("run", "state", "mail"):
             (folder / name).mkdir()

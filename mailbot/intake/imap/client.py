@@ -208,12 +208,15 @@ class Connection:
     async def _store(self, uids: Sequence[int], flag: str) -> bool:
         return await self._uid("store", wire.uid_set(uids), "+FLAGS.SILENT", f"({flag})")
 
+    @property
+    def moves(self) -> bool:
+        """Whether mails can be moved. A plain EXPUNGE would take mails along that somebody else deleted."""
+        return self._offers("MOVE") or self._offers("UIDPLUS")
+
     async def move(self, uids: Sequence[int], folder: str) -> bool:
-        """Moves mails to a folder, which is made where it is missing. False where the server cannot, or will not."""
-        verb = "move" if self._offers("MOVE") else "copy" if self._offers("UIDPLUS") else ""
+        """Moves mails to a folder, which is made where it is missing. False where the server will not."""
+        verb = "move" if self._offers("MOVE") else "copy"
         name, given = wire.folder_name(folder), wire.uid_set(uids)
-        if not verb:  # a plain EXPUNGE would take mails along that somebody else deleted
-            return False
         if not await self._uid(verb, given, name):
             await self._do(self._client.create(name), COMMAND_SECONDS)
             if not await self._uid(verb, given, name):

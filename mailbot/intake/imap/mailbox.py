@@ -121,7 +121,7 @@ class Mailbox:
         self._held_until = 0
         self._failures = self._refusals = 0
         self._down_since: int | None = None
-        self._purged_at = 0
+        self._tidied_at = 0
         self._memory: _Memory
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -204,6 +204,7 @@ class Mailbox:
         connection = await Connection.open(self._config)
         try:
             await self._learn(connection)
+            self._tidied_at = 0
             while not stop.is_set():
                 await self._look(connection, stop)
                 self._failures = self._refusals = 0
@@ -245,9 +246,11 @@ class Mailbox:
         self._memory.note(entries)
 
     async def _look(self, connection: Connection, stop: asyncio.Event) -> None:
-        """Takes in everything that waits in the folder, and files what an earlier robot left half done."""
+        """Takes in everything that waits in the folder."""
         memory = self._memory
-        await self._file(connection, list(memory.taken.values()))
+        async with self._store.begin() as tx:
+            if not await self._ledger.touch(tx, self._clock()):
+                raise Lost("staff asked for the folder to be read again")
         while not stop.is_set():
             now = self._clock()
             there = await connection.search(memory.folder.first_uid)
@@ -261,9 +264,6 @@ class Mailbox:
             while not stop.is_set() and (batch := list(islice(rest, self._config.batch))):
                 await self._hold()
                 await self._take(connection, batch)
-        async with self._store.begin() as tx:
-            if not await self._ledger.touch(tx, self._clock()):
-                raise Lost("staff asked for the folder to be read again")
 
     async def _take(self, connection: Connection, uids: Sequence[int]) -> None:
         now = self._clock()
@@ -359,25 +359,23 @@ class Mailbox:
         self._memory.note(entries)
 
     async def _file(self, connection: Connection, entries: Sequence[Entry]) -> None:
-        """Marks and moves. What the server will not do is left for the next look; it is answered all the same."""
+        """Marks and moves what was taken. What the server will not do is tried again in an hour; it is answered."""
         config, done = self._config, list[int]()
         taken = [one for one in entries if one.state is State.TAKEN]
-        aside = [one.uid for one in entries if one.state is State.IGNORED and one.reason in TOLD]
         groups = [
-            (config.done_folder, [one.uid for one in taken if one.reason == Reason.ACCEPTED], True),
-            (config.ignored_folder, [one.uid for one in taken if one.reason != Reason.ACCEPTED], True),
-            (config.ignored_folder, aside, False),
+            (config.done_folder, [one.uid for one in taken if one.reason == Reason.ACCEPTED]),
+            (config.ignored_folder, [one.uid for one in taken if one.reason != Reason.ACCEPTED]),
         ]
-        for folder, uids, mark in groups:
+        for folder, uids in groups:
             for start in range(0, len(uids), config.batch):
                 some = uids[start : start + config.batch]
-                filed = await connection.mark(some) if mark else True
-                if folder:
+                filed = await connection.mark(some)
+                if folder and connection.moves:
                     filed = await connection.move(some, folder) and filed
-                if not filed:
-                    emit("imap.unfiled", mailbox=self.name, folder=folder, mails=len(some))
-                elif mark:
+                if filed:
                     done += some
+                else:
+                    emit("imap.unfiled", mailbox=self.name, folder=folder, mails=len(some))
         for start in range(0, len(done), config.batch):
             some = done[start : start + config.batch]
             async with self._store.begin() as tx:
@@ -386,11 +384,13 @@ class Mailbox:
                 self._memory.taken.pop(uid, None)
 
     async def _tidy(self, connection: Connection) -> None:
-        """Once an hour: forgets mails that ended long ago and are no longer in the folder."""
+        """At first and once an hour: files what was left half done, and forgets mails that ended long ago and are gone
+        from the folder."""
         now = self._clock()
-        if now - self._purged_at < HOUR_MS:
+        if now - self._tidied_at < HOUR_MS:
             return
-        self._purged_at = now
+        self._tidied_at = now
+        await self._file(connection, list(self._memory.taken.values()))
         there = set(await connection.search(1, everything=True))
         async with self._store.begin() as tx:
             gone = await self._ledger.purge(tx, self._memory.folder.uidvalidity, there, now - self._keep_ms)
