@@ -15,6 +15,7 @@ from mailbot.cli import common
 from mailbot.credentials import decode_id, encode_id
 from mailbot.delivery import outbox
 from mailbot.delivery.policy import MailState
+from mailbot.office import replies
 from mailbot.registration import stops
 
 Mail = Annotated[str, typer.Argument(help="The mail's id, from `queue list`.")]
@@ -142,6 +143,7 @@ def show(mail: Mail, json: common.Json = False) -> None:
         for a in attempts
     ]
     facts = [(name, _named(name, value)) for name, value in row._mapping.items() if name not in ("facts", "id")]
+    facts.append(("means", replies.ended(row.state, row.reason)))
     if json:
         common.fields([("id", mail), *facts, ("tries", tries)], True)
         return

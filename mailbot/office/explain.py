@@ -206,6 +206,11 @@ def _afterwards(society: Society, site: Site) -> Iterator[str]:
     if reissue.separate_login_id:
         line = "登録したメールアドレスを入力すると、ログインIDがメールで届きます。"
         yield _bullets("ログインIDだけを忘れたとき", [line])
+    lines = [
+        "あて先がないと言われたアドレスには、そのアドレスから空メールが届くか、プロフィール設定で確かめ直すまで、何も送りません。",
+        "そのアドレスは、再発行などの本人の確認にも使えなくなります。",
+    ]
+    yield _bullets("メールが届かなくなったとき", lines)
     leaving = "その日からログインできません" if society.left_closes_login else "そのまま使い続けられます"
     purge = society.purge_left_days
     gone = f"{purge}日たつと、登録を消します。" if purge else "登録は、職員が消すまで残ります。"

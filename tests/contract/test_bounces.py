@@ -19,6 +19,8 @@ from mailbot.mail.address import parse_typed
 from mailbot.mail.causes import Cause
 from mailbot.mail.envelope import Envelope
 from mailbot.mail.status import Status
+from mailbot.office.members import card
+from mailbot.office.timeline import timeline
 from mailbot.registration import login, mailfacts, profile, timetable, wishes
 from mailbot.registration.outcomes import Updated
 from mailbot.store.alarms import alarms
@@ -251,6 +253,20 @@ async def test_a_dead_address_proves_nobody(here: World) -> None:
     assert len(await here.mails()) == before
     assert await here.count(audit, audit.c.event == "reissue-needs-staff", audit.c.member_id == who.id) == 1
     assert await here.count(link, link.c.purpose == "reissue") == 0
+
+
+async def test_staff_see_what_happened_in_words(here: World) -> None:
+    who = await dead(here)
+    moments = await timeline(here.ctx, who.society, who.id)
+    assert moments is not None
+    told = {one.event: one.what for one in moments}
+    assert "届かなかったという知らせが来ました" in told["mail-bounced"]
+    assert "このあて先のメールアドレスはありません（5.1.1）" in told["mail-bounced"]
+    assert HANAKO in told["address-unknown-user"]
+    assert "本人の確認（再発行など）に使えなくなった" in told["address-unreachable"]
+    found = await card(here.ctx, who.society, who.id, actor="staff", now=here.now)
+    assert found is not None
+    assert found.member.unreachable == {1}
 
 
 async def test_known_unknown_and_suppressed_addresses_cost_a_page_the_same(here: World) -> None:

@@ -1,9 +1,11 @@
 """The tag of an envelope sender."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from mailbot.config.society import MAX_BOUNCE
+from mailbot.config.society import MAX_BOUNCE, Addresses
 from mailbot.credentials import KeyRing, verp
 from mailbot.mail.address import MAX_LOCAL, parse_typed
 
@@ -14,6 +16,12 @@ ID = 0x1234_5678_9ABC_DEF0
 def test_the_longest_bounce_address_still_fits_with_its_tag() -> None:
     assert MAX_BOUNCE + 1 + verp.TAG_CHARS == MAX_LOCAL
     parse_typed(verp.tagged(RING, "a", "b" * MAX_BOUNCE + "@kenpo.example", ID, 2))
+
+
+@pytest.mark.parametrize("bounce", ["b" * (MAX_BOUNCE + 1) + "@kenpo.example", "bounce+x@kenpo.example"])
+def test_a_bounce_address_without_room_for_a_tag_is_refused(bounce: str) -> None:
+    with pytest.raises(ValidationError, match="a tag is put behind"):
+        Addresses(robot="info@kenpo.example", bounce=bounce)
 
 
 def test_a_tag_is_read_in_any_letter_case_and_by_its_society_only() -> None:
