@@ -12,7 +12,7 @@ import atheris
 def main() -> None:
     """Never returns: libFuzzer ends the process."""
     module, _, function = sys.argv.pop(1).rpartition(":")
-    with atheris.instrument_imports(include=["mailbot", module or "tests.fuzz.targets"], enable_loader_override=False):
+    with atheris.instrument_imports(include=["mailbot", module or "tests.fuzz"], enable_loader_override=False):
         if module:
             check = getattr(import_module(module), function)
         else:

@@ -11,11 +11,8 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from email.utils import parseaddr
 from itertools import pairwise
 from urllib.parse import urlencode
-
-from aiosmtplib.email import quote_address
 
 from mailbot.credentials import KeyRing, LinkPurpose, decode_id, encode_id, mint, read
 from mailbot.credentials.codes import FORMAT, is_code, read_code, short_code
@@ -23,7 +20,7 @@ from mailbot.credentials.ring import KID_LETTERS, Key
 from mailbot.credentials.verp import TAG_CHARS, read_tag, tag
 from mailbot.intake.smtp_data import BareLineEndError, MessageReader
 from mailbot.mail import reports
-from mailbot.mail.address import Address, AddressError, parse_mailbox, parse_path, parse_typed, stored
+from mailbot.mail.address import Address, AddressError, parse_mailbox, parse_path, parse_typed
 from mailbot.mail.authentication import Result
 from mailbot.mail.authresults import Profile, believed, result_of
 from mailbot.mail.bodytext import MAX_TEXT, words
@@ -33,6 +30,8 @@ from mailbot.mail.status import Stage, relay_status
 from mailbot.mail.verdict import classify
 from mailbot.office.roster import cells
 from mailbot.web.forms import MAX_FIELDS, MAX_VALUE, BadForm, parse
+from tests.fuzz.commands import commands, lines
+from tests.fuzz.lawful import lawful
 from tests.support.corpus import CORPUS, specimens
 
 NOW = 1_790_000_000_000
@@ -55,23 +54,6 @@ def _mails() -> list[bytes]:
 
 
 # -- addresses --------------------------------------------------------------------------------------------------------
-
-
-def lawful(address: Address) -> None:
-    """Safe on the wire, in a header and in the database, and the same after each of them."""
-    for spelling in (address.text, address.wire, address.rfc_wire):
-        assert re.fullmatch(r"[!-~]{3,256}", spelling), spelling
-        assert not set(spelling) & set("<>,;:\\()"), spelling
-        # what the client library makes of it between the brackets of RCPT TO
-        assert quote_address(spelling) == f"<{spelling}>", spelling
-    # the bare text of irregular dots is for people and the database: nobody writes it on the wire
-    assert parse_path(f"<{address.wire}>") == parse_path(f"<{address.rfc_wire}>") == address
-    assert "=?" not in address.text
-    assert parseaddr(address.text) == ("", address.text)
-    assert stored(address.text) == address
-    assert Address(address.local, address.domain.lower()) == address
-    assert stored(address.key).key == address.key
-    assert len(address.text) <= 254
 
 
 def address(data: bytes) -> None:
@@ -378,6 +360,7 @@ TARGETS = {
     "report": Target(report, _mails),
     "results": Target(results, _results),
     "reply": Target(reply, _replies),
+    "commands": Target(commands, lines),
     "reader": Target(reader, _streams),
     "token": Target(token, lambda: [b"@", b"A\x01\x02", b"B\x05\x90\x07\xff", b"\0" + b"a" * 34]),
     "tag": Target(bounce_tag, lambda: [bytes(8), bytes(range(8)) + b"\x03\x03", bytes(8) + b"\x00\x90\x05\xf0"]),
