@@ -330,7 +330,11 @@ class Reception:
 
 def _own(settings: Settings) -> OwnAddresses:
     directory = settings.directory
-    return OwnAddresses(directory.own_keys(), directory.domains, frozenset({settings.site.site.host.lower()}))
+    boxes = (address for mailbox in settings.site.imap.values() for address in mailbox.addresses)
+    shared = {address.rpartition("@")[2].lower() for address in boxes}  # a provider's, or where members work
+    return OwnAddresses(
+        directory.own_keys(), directory.domains - shared, frozenset({settings.site.site.host.lower()})
+    )
 
 
 def _help_mail(waiting: _Waiting, said: Words, verdict: Verdict) -> HelpMail:
