@@ -54,16 +54,21 @@ async def robot(conversation: Conversation) -> AsyncIterator[Inbox]:
         yield Inbox()
 
 
-@pytest.mark.parametrize("conversation", ALL, ids=str)
-async def test_dialogue(conversation: Conversation, tmp_path: Path) -> None:
+async def play(conversation: Conversation, folder: Path) -> None:
+    """Holds it against a listener of its own; `folder` has room for a certificate."""
     lmtp = conversation.file.endswith(".lmtp")
     wanted: dict[str, Any] = {key: value for key, value in conversation.listener.items() if key != "judged"}
     if wanted.pop("tls", None) is not None:
         issued = trustme.CA().issue_cert(HOST)
-        issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "all.pem")
-        wanted |= {"tls_certificate": tmp_path / "all.pem", "tls_key": tmp_path / "all.pem"}
+        issued.private_key_and_cert_chain_pem.write_to_path(folder / "all.pem")
+        wanted |= {"tls_certificate": folder / "all.pem", "tls_key": folder / "all.pem"}
     if lmtp:
         wanted["lmtp_listen"] = ("127.0.0.1:0",)
     async with robot(conversation) as inbox, listening(inbox, **wanted) as listener:
         await hold(conversation, listener.ports[-1], inbox)
     assert {(e.origin, e.direct) for e in inbox.envelopes} <= {("lmtp", False) if lmtp else ("smtp", True)}
+
+
+@pytest.mark.parametrize("conversation", ALL, ids=str)
+async def test_dialogue(conversation: Conversation, tmp_path: Path) -> None:
+    await play(conversation, tmp_path)

@@ -5,6 +5,7 @@ import gc
 import logging
 import resource
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -13,8 +14,8 @@ import uvloop
 from sqlalchemy.exc import OperationalError
 
 from mailbot.mail.status import REFUSED_SENDER
-from tests.dialogues.test_dialogues import ALL
-from tests.support.dialogue import Client, Inbox, hold, listening
+from tests.dialogues.test_dialogues import ALL, play
+from tests.support.dialogue import Client, Inbox, listening
 
 MESSAGE = b"From: hanako@docomo.ne.jp\r\nSubject: x\r\n\r\n"
 MAIL = ("MAIL FROM:<hanako@docomo.ne.jp>", "RCPT TO:<touroku@robot.example>", "DATA")
@@ -447,12 +448,10 @@ def _on_uvloop(main: Callable[[], Any]) -> None:
         runner.run(main())
 
 
-def test_the_same_conversations_on_uvloop() -> None:
+def test_the_same_conversations_on_uvloop(tmp_path: Path) -> None:
     async def main() -> None:
         for conversation in ALL:
-            inbox = Inbox()
-            async with listening(inbox) as listener:
-                await hold(conversation, listener.port, inbox)
+            await play(conversation, tmp_path)
 
     _on_uvloop(main)
 
