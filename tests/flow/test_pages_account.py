@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from mailbot.delivery import outbox
-from mailbot.registration import timetable
+from mailbot.registration import bounces, timetable
 from mailbot.registration.mailfacts import mail_facts
 from mailbot.registration.people import Person
 from mailbot.store import tables
@@ -209,6 +209,28 @@ async def test_the_profile_keeps_choices_and_proves_a_new_address(at: House) -> 
         assert (await stranger.get(str(proof["url"]))).status == 410
     async with at.ctx.store.read() as tx:
         assert len((await tx.execute(select(tables.address))).all()) == 3
+
+
+async def test_the_profile_tells_of_an_address_that_mail_does_not_reach(at: House) -> None:
+    await at.member("yokokou", "taro-y", PASSWORD, "taro@docomo.ne.jp")
+    async with browser(at) as member:
+        await log_in(member, "yokokou", "taro-y")
+        assert "届きませんでした" not in (await member.get("/yokokou/profile")).text
+        async with at.ctx.store.begin() as tx:
+            await bounces.end_proofs(tx, [("yokokou", "taro@docomo.ne.jp")], at.now)
+        page = await member.get("/yokokou/profile")
+        assert "taro@docomo.ne.jp には、メールが届きませんでした" in page.text
+        page = await member.submit(page, {"prove_1": "yes"})
+        assert page.status == 422
+        assert page.tree.xpath("//input[@name='prove_1']/@checked")
+        page = await member.submit(page, {"prove_1": "yes", "password": PASSWORD})
+        assert "登録しました" in page.text
+    (facts,) = await mailed(at, "address-proof")
+    link_url = str(facts["url"])
+    async with browser(at) as member:
+        await member.submit(await member.get(link_url.removeprefix(at.url)), {})
+        await log_in(member, "yokokou", "taro-y")
+        assert "届きませんでした" not in (await member.get("/yokokou/profile")).text
 
 
 async def test_reissue_from_the_forgotten_link_to_the_new_password(at: House) -> None:
