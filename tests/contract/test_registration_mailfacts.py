@@ -103,7 +103,7 @@ async def test_the_answer_mark_comes_through(here: World) -> None:
     assert answers == [None, 1]
 
 
-async def test_three_statements_for_any_number_of_mails_in_order(here: World) -> None:
+async def test_four_statements_for_any_number_of_mails_in_order(here: World) -> None:
     people = [await here.join("yokokou", nickname=f"人{n}") for n in range(4)]
     for n, who in enumerate(people):
         await here.register(who, f"member-no-{n}", f"m{n}@docomo.ne.jp", address=f"n{n}@docomo.ne.jp")
@@ -113,7 +113,7 @@ async def test_three_statements_for_any_number_of_mails_in_order(here: World) ->
         here.ctx.store.engine.sync_engine, "before_cursor_execute", lambda _c, _u, statement, *_: sent.append(statement)
     )
     found = await facts(here, mails)
-    assert len([one for one in sent if one.startswith("SELECT")]) == 3
+    assert len([one for one in sent if one.startswith("SELECT")]) == 4
     order = [who.id for who in people]
     assert [one["nickname"] for one in found if isinstance(one, dict)] == [
         f"人{order.index(mail.member_id or 0)}" for mail in mails

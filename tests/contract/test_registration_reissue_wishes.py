@@ -76,7 +76,7 @@ async def stale_link(here: World, days: int = 181) -> int:
     await ask(here)
     assert (await expand(here)).mails == 1
     (mail,) = await facts(here, "reissue-stale")
-    assert set(mail) == {"url", "expires_at"}
+    assert set(mail) == {"url", "code", "expires_at"}
     token = str(mail["url"]).rpartition("/")[2]
     link_id = credentials.read(here.ctx.ring, LinkPurpose.REISSUE, "yokokou", token)
     assert link_id is not None
@@ -92,7 +92,7 @@ async def test_by_default_the_mail_carries_a_link_and_the_page_tells_the_id(here
     await ask(here)
     assert await expand(here) == wishes.Expanded(1)
     (mail,) = await facts(here, "reissue")
-    assert set(mail) == {"url", "expires_at", "nickname"}
+    assert set(mail) == {"url", "code", "expires_at", "nickname"}
     link_id = await here.rows(select(link.c.id).where(link.c.purpose == "reissue"))
     page = await reissue.first_page(here.ctx, here.society("yokokou"), link_id[0].id, here.now)
     assert page == ReissuePage(None, here.now + 3 * HOUR, "Hanako7")
@@ -279,7 +279,7 @@ async def test_an_old_mailbox_needs_the_birth_date(here: World) -> None:
     await ask(here)
     assert (await expand(here)).mails == 2
     assert await queued(here) == [("reissue-stale", ADDRESS), ("reissue-told", SECOND)]
-    assert [set(one) for one in await facts(here, "reissue-stale")] == [{"url", "expires_at"}]
+    assert [set(one) for one in await facts(here, "reissue-stale")] == [{"url", "code", "expires_at"}]
     assert [one["nickname"] for one in await facts(here, "reissue-told")] == ["ご登録者"]
     ((link_id,),) = await here.rows(select(link.c.id).where(link.c.purpose == "reissue"))
     society = here.society("yokokou")
