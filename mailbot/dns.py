@@ -91,8 +91,12 @@ class Resolver:
         """(records, seconds to keep them)."""
         negative = float(self._section.negative_cache_seconds)
         try:
+            absolute = dns.name.from_text(name)
+        except (dns.exception.DNSException, UnicodeError):  # hostile names
+            return (), negative
+        try:
             found = self._resolver.resolve(
-                dns.name.from_text(name),
+                absolute,
                 kind,
                 lifetime=min(seconds, self._section.query_seconds),
                 raise_on_no_answer=False,
@@ -101,8 +105,6 @@ class Resolver:
         except (dns.resolver.NXDOMAIN, dns.resolver.YXDOMAIN):
             LOOKUPS.labels("nothing").inc()
             return (), negative
-        except (dns.name.LabelTooLong, dns.name.NameTooLong, dns.name.EmptyLabel, dns.name.BadEscape, UnicodeError):
-            return (), negative  # hostile names
         except (dns.exception.DNSException, OSError) as error:
             LOOKUPS.labels("timeout" if isinstance(error, dns.exception.Timeout) else "failed").inc()
             raise LookupFailed(f"{kind} {name}: {type(error).__name__}") from error

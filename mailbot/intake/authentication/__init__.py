@@ -9,7 +9,7 @@ from mailbot.config.site import Site
 from mailbot.dns import Lookups, Resolver
 from mailbot.intake.authentication import evidence
 from mailbot.intake.authentication.evidence import Belief
-from mailbot.mail.authentication import Authentication, Result, Source
+from mailbot.mail.authentication import Authentication, Result
 from mailbot.mail.envelope import Envelope
 from mailbot.mail.inbound import Inbound
 from mailbot.mail.network import Everybody, Peers
@@ -77,6 +77,3 @@ class Authenticator:
     async def close(self) -> None:
         """Ends its threads; those that wait for the DNS are over within `message_seconds`."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-__all__ = ["Authenticator", "Source", "unchecked"]

@@ -13,7 +13,6 @@ from dkim.util import InvalidTagValueList, parse_tag_value
 from mailbot.dns import LookupFailed, Lookups
 from mailbot.mail.authentication import Result
 from mailbot.mail.dkim import MIN_KEY_BITS
-from mailbot.mail.fields import header_block
 
 MOST_SIGNATURES = 5
 MAX_KEY_BITS, MAX_EXPONENT = 4096, 1 << 32  # RFC 8301 section 3.2; larger ones only cost time
@@ -43,11 +42,6 @@ def check(message: bytes, lookups: Lookups) -> Iterator[tuple[str, Result]]:
             # Made once and in linear time; dkimpy, which takes quadratic time for it, then finds nothing to change.
             verifier.body = relaxed = relaxed or _SPACES.sub(b" ", body).replace(b" \r\n", b"\r\n")
         yield str(tags[b"d"], "ascii").lower(), _verify(verifier, place, lookups)
-
-
-def signed(content: bytes) -> bool:
-    """Whether the header block has a signature at all."""
-    return re.search(rb"^dkim-signature[ \t]*:", header_block(content), re.IGNORECASE | re.MULTILINE) is not None
 
 
 def _tags(value: bytes) -> dict[bytes, bytes]:
