@@ -22,7 +22,7 @@ TO = "touroku@yokokou.example"
 HERS, HIS, THIRD = "hanako@phone.example", "taro@phone.example", "jiro@phone.example"
 PASSWORD = "umi-no-mieru9machi"
 LATER = "450 4.2.1 the box is asleep"
-SECRET_FILES = {"keys.json", "dkim-mailbot1.pem", "ops.token"}  # what opens the rest, mode 0600, kept apart from backups
+SECRET_FILES = {"keys.json", "dkim-mailbot1.pem", "ops.token"}  # open the rest; mode 0600, kept apart from backups
 
 
 def files(made: Robot) -> dict[str, bytes]:
