@@ -174,7 +174,7 @@ async def test_a_completion_mail_that_cannot_be_delivered_is_shown_to_staff(at: 
     address, login_id, letter = at.new_address(), at.new_login_id(), at.letter(ME)
     async with Member(at.robot.web) as member:
         page = await at.credentials_page(member, ME, letter, address)
-        with refusing(at, address, "550 5.1.1 no such user"):
+        with refusing(at, address, "554 5.7.1 not wanted here"):
             await member.submit(page, {"login_id": login_id, "password": PASSWORD, "password_again": PASSWORD})
             alarms: list[dict[str, str]] = []
             while not [one for one in alarms if one["kind"] == "completion-undelivered"]:

@@ -157,7 +157,8 @@ def _beginning(settings: Settings, society: Society, journey: Journey | None, si
         f"{lifetime(society.links.registration_minutes)}以内に、URLを開いてください。"
         "過ぎたときは、手順1からやり直してください。"
         f"URLを開けないときは、「{society.label('code.title')}」のページ "
-        f"{settings.site.site.web_url}/{society.id}/code に、メールアドレスと、メールの8文字の{society.label('code.code')}を入力します。"
+        f"{settings.site.site.web_url}/{society.id}/code に、"
+        f"メールアドレスと、メールの8文字の{society.label('code.code')}を入力します。"
     )
     if society.notice.qr == "registration":
         scan = f"{side}のQRコードを、スマートフォンのカメラで読み取ります。"
