@@ -176,7 +176,9 @@ ALIGNED: dict[str, tuple[Zone, str, str, Aligned]] = {
     ),
     "the-public-suffix-itself": ({"co.jp": "v=DMARC1; p=none; psd=y"}, "honest.co.jp", "co.jp", Aligned.NO),
     "the-top": ({"example.jp": "v=DMARC1; p=none"}, "example.jp", "jp", Aligned.NO),
-    "nobody-says": ({"example.com": "v=DMARC1; p=none", "a.b.com": None}, "example.com", "a.b.com", Aligned.UNKNOWN),
+    "nobody-says": ({"example.com": "v=DMARC1; p=none", "b.example.com": None}, "example.com", "b.example.com",
+                    Aligned.UNKNOWN),
+    "a-stranger-says-nothing": ({"example.com": "v=DMARC1; p=none", "b.com": None}, "example.com", "b.com", Aligned.NO),
     "silent-but-the-same": ({"example.com": None}, "example.com", "example.com", Aligned.YES),
     "silent-but-far-away": ({"example.com": None}, "example.com", "example.org", Aligned.NO),
 }  # fmt: skip

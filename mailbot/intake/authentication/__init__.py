@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
+from weakref import WeakValueDictionary
 
 from mailbot.config.site import Site
 from mailbot.dns import Lookups, Resolver
@@ -12,9 +15,11 @@ from mailbot.intake.authentication.evidence import Belief
 from mailbot.mail.authentication import Authentication, Result
 from mailbot.mail.envelope import Envelope
 from mailbot.mail.inbound import Inbound
-from mailbot.mail.network import Everybody, Peers
+from mailbot.mail.network import Everybody, Peers, network_of
 from mailbot.telemetry import emit
 
+NETWORKS = 4
+"""How many networks it takes to keep all threads busy."""
 LAST_SECOND = 1.0
 """What may pass after the last look-up: reading the answer, and the signatures' arithmetic."""
 
@@ -39,6 +44,8 @@ class Authenticator:
             name: Belief(one.authserv_id, one.profile) for name, one in site.imap.items() if one.authserv_id
         }
         self._upstream_belief = Belief(section.authserv_id, section.profile) if section.authserv_id else None
+        self._share = max(1, section.threads // NETWORKS)
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._pool = ThreadPoolExecutor(section.threads, thread_name_prefix="authentication")
 
     @property
@@ -52,9 +59,10 @@ class Authenticator:
             return None
         seconds = float(self._section.message_seconds)
         lookups = self._resolver.lookups(self._section.message_lookups, seconds)  # its time runs while it queues
-        work = asyncio.get_running_loop().run_in_executor(self._pool, self._examine, envelope, inbound, lookups)
         try:
-            known = await asyncio.wait_for(work, seconds + LAST_SECOND)
+            async with asyncio.timeout(seconds + LAST_SECOND), self._turn(envelope):
+                loop = asyncio.get_running_loop()
+                known = await loop.run_in_executor(self._pool, self._examine, envelope, inbound, lookups)
         except TimeoutError:
             known = Authentication(spf=Result.TEMPERROR, dmarc=Result.TEMPERROR, words="no result in time")
         except Exception as error:  # a fault of ours proves nothing about the sender
@@ -62,6 +70,13 @@ class Authenticator:
             known = Authentication(words="no result")
         emit("mail.authenticated", reason=known.dmarc, words=known.words, source=known.source, peer=envelope.peer)
         return known
+
+    def _turn(self, envelope: Envelope) -> AbstractAsyncContextManager[object]:
+        """A sender whose name servers keep silent holds a thread for seconds; one network never holds them all. What
+        comes through a server of ours is the mail of everybody."""
+        if not envelope.direct or envelope.origin == "imap" or envelope.peer in self._upstream:
+            return contextlib.nullcontext()
+        return self._turns.setdefault(network_of(envelope.peer), asyncio.Semaphore(self._share))
 
     def _examine(self, envelope: Envelope, inbound: Inbound, lookups: Lookups) -> Authentication:
         """In a thread."""

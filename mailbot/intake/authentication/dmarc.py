@@ -121,13 +121,23 @@ class Author:
         domain = domain.lower().removesuffix(".")
         if domain == self.domain:
             return Aligned.YES
-        apart = domain.rpartition(".")[2] != self.domain.rpartition(".")[2]
-        if apart or (self.record is not None and self.record.strict(mode)):
+        if not self.may_align(domain) or (self.record is not None and self.record.strict(mode)):
             return Aligned.NO
         own, other = self._organization(self.domain), self._organization(domain)
         if own is None or other is None:
             return Aligned.UNKNOWN
         return Aligned.YES if own == other else Aligned.NO
+
+    def may_align(self, domain: str) -> bool:
+        """Whether it is worth a question: two domains of one organization lie below it. The name servers of any other
+        domain must have no say, or a stranger's silence would look like a verdict that is still to come."""
+        domain = domain.lower().removesuffix(".")
+        if domain == self.domain:
+            return True
+        own = self._organization(self.domain)
+        if own is None:
+            return domain.rpartition(".")[2] == self.domain.rpartition(".")[2]
+        return domain == own or domain.endswith(f".{own}")
 
     def _organization(self, domain: str) -> str | None:
         if domain not in self._organizations:

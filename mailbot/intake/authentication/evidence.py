@@ -35,9 +35,10 @@ class _Proof:
 
 
 def checked(envelope: Envelope, author: Address, lookups: Lookups) -> Authentication:
-    """For a mail from its sender's own server: everything is asked by us."""
-    signed = _signatures(envelope, lookups)
+    """For a mail from its sender's own server: everything is asked by us. What the author's own name servers say comes
+    first, so that no other ones can use up the time and the number of questions."""
     domain = Author(author.domain, lookups.txt)
+    signed = _signatures(envelope, domain, lookups)
     sender = envelope.reverse_path
     result = spf.check(lookups, envelope.peer, sender.text if sender else "", envelope.helo)
     # RFC 9989 section 4.4.2: only MAIL FROM counts, so the name in HELO, asked about for the null sender, does not
@@ -49,10 +50,11 @@ def reported(envelope: Envelope, author: Address, belief: Belief | None, lookups
     """For a mail that came through a server of ours or a mailbox: what that server wrote, if it is to be believed, and
     the signatures of a whole mail. SPF cannot be asked: nobody knows who connected to that server."""
     stated = authresults.believed(envelope.content, belief.authserv_id, belief.profile) if belief else None
-    signed = _signatures(envelope, lookups)
-    if stated is None and not signed:
+    domain = Author(author.domain, lookups.txt) if stated is not None or envelope.whole else None
+    signed = _signatures(envelope, domain, lookups) if domain is not None else []
+    if domain is None or (stated is None and not signed):
         return Authentication(words="nobody vouches for it")
-    domain, sender = Author(author.domain, lookups.txt), envelope.reverse_path
+    sender = envelope.reverse_path
     mail_from = sender.domain if sender else ""
     spf_said, dmarc_said = Result.NONE, None
     for one in stated or ():
@@ -74,10 +76,12 @@ def reported(envelope: Envelope, author: Address, belief: Belief | None, lookups
     return replace(found, source=source, words=(_words(found, sender, author) + by)[:MOST_WORDS])
 
 
-def _signatures(envelope: Envelope, lookups: Lookups) -> list[_Proof]:
+def _signatures(envelope: Envelope, author: Author, lookups: Lookups) -> list[_Proof]:
+    """Those whose domain might vouch for the author."""
     if not envelope.whole:
         return []
-    return [_Proof(result, domain) for domain, result in signatures.check(envelope.content, lookups)]
+    found = signatures.check(envelope.content, lookups, author.may_align)
+    return [_Proof(result, domain) for domain, result in found]
 
 
 def _judged(author: Author, mail_from: _Proof, signed: Iterable[_Proof]) -> Authentication:
