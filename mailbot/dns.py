@@ -61,7 +61,8 @@ class Resolver:
         else:
             _configure(self._resolver)
         self._resolver.use_edns(0, 0, PAYLOAD)
-        self._resolver.timeout = section.query_seconds
+        # Each server has its share, so that one that is down leaves time for the next; one more is for a lost packet.
+        self._resolver.timeout = section.query_seconds / (len(self._resolver.nameservers) + 1)
         self._kept: OrderedDict[tuple[str, str], tuple[float, Answer]] = OrderedDict()
         self._lock = Lock()
 
@@ -158,7 +159,7 @@ class Lookups:
 
     def mx(self, name: str) -> list[tuple[int, str]]:
         """(preference, host) in order of preference; a host of "" is the null MX (RFC 7505)."""
-        return sorted((r.preference, r.exchange.to_text(omit_final_dot=True)) for r in self.records(name, "MX"))
+        return sorted((r.preference, r.exchange.to_text().removesuffix(".")) for r in self.records(name, "MX"))
 
     def ptr(self, address: str) -> list[str]:
         """Names of an IP address. Raises ValueError for what is none."""

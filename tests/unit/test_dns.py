@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,10 +37,19 @@ def test_values(unbound: Unbound) -> None:
     assert dns.txt("long.example") == []
     assert dns.addresses("a.example") == ["192.0.2.1", "2001:db8::1"]
     assert dns.mx("a.example") == [(10, "one.example"), (20, "two.example")]
+    assert dns.mx("null.example") == [(0, "")]
     assert dns.ptr("192.0.2.1") == ["a.example"]
     for name in ("nobody.example", "a..example", "x" * 64 + ".example", "x." * 150, "\\", "\udc80.example"):
         assert dns.txt(name) == []
     assert not dns.failed
+
+
+def test_a_server_that_is_silent_leaves_time_for_the_next(unbound: Unbound) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        servers = (f"127.0.0.1:{silent.getsockname()[1]}", unbound.endpoint)
+        made = Resolver(DnsSection(servers=servers, query_seconds=1))
+        assert lookups(made).addresses("a.example") == ["192.0.2.1", "2001:db8::1"]
 
 
 @pytest.mark.parametrize(("name", "seconds"), [("a.example", 60), ("nobody.example", 300)])
