@@ -23,6 +23,8 @@ MOST_RESULTS = 50
 _ID = re.compile(r"\s*([^\s;=]+)\s*(?:1\s*)?(?:;|\Z)").match
 _METHOD = re.compile(r"\s*([a-z][a-z0-9-]*)(?:\s*/\s*1)?\s*=\s*([a-z]+)(?=\s|\Z)", re.IGNORECASE).match
 _QUOTED = r'"(?:[^"\\]|\\.)*+"'
+_TEXT = re.compile(_QUOTED).sub
+_PARTS = re.compile(rf'(?:[^;"]|{_QUOTED})++').findall
 # Quoted text of anything else is taken as a whole: a sender may have chosen it.
 _PROPERTY = re.compile(rf"(?<!\S)(?:([a-z]+)\.([a-z0-9_-]+)=|[^\s\"=]*=?)({_QUOTED}\S*|[^\s\"]\S*)", re.IGNORECASE)
 _BY = re.compile(r"(?:^|\s)by\s+([^\s;()]+)", re.IGNORECASE).search
@@ -44,8 +46,12 @@ def believed(content: bytes, authserv_id: str, profile: Profile) -> tuple[Stated
     for place, (name, raw) in enumerate(fields):
         if name != b"authentication-results":
             continue
-        value = without_comments(unfold(raw).decode("latin-1"))
-        if value is None:
+        text = unfold(raw).decode("latin-1")
+        value = without_comments(text)
+        if value is None or '"' in _TEXT("", value):
+            # Unclosed, by what the sender had the server quote. Below its own field nothing is the server's.
+            if profile == "m365" or _named(text.partition("(")[0] + ";") == authserv_id.lower():
+                return None
             continue
         if profile == "m365":
             return _stated(value) if not _named(value) and _microsoft(fields, place, authserv_id) else None
@@ -89,7 +95,7 @@ def _microsoft(fields: Sequence[tuple[bytes, bytes]], place: int, outside: str) 
 
 def _stated(value: str) -> tuple[Stated, ...]:
     found = []
-    for part in value.split(";")[:MOST_RESULTS]:
+    for part in _PARTS(value)[:MOST_RESULTS]:
         method = _METHOD(part)
         if method is None:
             continue

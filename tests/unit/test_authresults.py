@@ -46,7 +46,7 @@ FORGED: dict[str, str] = {
     "no-id": PASSES.replace(f"{ID};", ""),
     "id-in-a-comment": PASSES.replace(ID, f"evil.example ({ID})"),
     "id-as-a-result": PASSES.replace(ID, f"evil.example; {ID}"),
-    "unclosed-comment": PASSES.replace(ID, f"{ID} ("),
+    "unclosed-comment": PASSES.replace(ID, "evil.example ("),
     "another-version": PASSES.replace(f"{ID};", f"{ID} 2;"),
     "another-field": PASSES.replace("Authentication-Results", "X-Authentication-Results"),
     "arc": PASSES.replace("Authentication-Results", "ARC-Authentication-Results").replace(f" {ID}", f" i=1; {ID}"),
@@ -60,6 +60,23 @@ def test_what_is_passed_over(name: str) -> None:
     stated = read(FORGED[name], FAILS, OURS)  # the genuine one still counts
     assert stated is not None
     assert {one.result for one in stated} == {"fail"}
+
+
+# A MAIL FROM or a selector that the server wrote down as it came
+SPOILT: dict[str, tuple[Profile, str]] = {
+    "comment": ("rfc8601", f'Authentication-Results: {ID}; spf=pass (for "a(b"@evil.example) smtp.mailfrom=evil.example'),
+    "comment-before": ("rfc8601", f"Authentication-Results: {ID} (a(b); spf=pass"),
+    "quotes": ("rfc8601", f'Authentication-Results: {ID}; spf=pass smtp.mailfrom=a"b@evil.example'),
+    "gmail": ("gmail", f'Authentication-Results: {ID}; spf=pass (for "a(b"@evil.example) smtp.mailfrom=evil.example'),
+    "m365": ("m365", 'Authentication-Results: spf=pass (sender "a(b) smtp.mailfrom=evil.example'),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_behind_a_field_that_cannot_be_read_nobody_is_believed(name: str) -> None:
+    profile, spoilt = SPOILT[name]
+    forged = PASSES.replace(f"{ID};", "") if profile == "m365" else PASSES
+    assert read(spoilt, OURS, forged, OURS, profile=profile) is None
 
 
 @pytest.mark.parametrize("spelt", [PASSES.replace(ID, ID.upper()), PASSES.replace(f"{ID};", f"{ID} 1;")])
@@ -86,6 +103,12 @@ READINGS: dict[str, list[Stated]] = {
     "dkim=pass (2048-bit key; secure) header.d=a.example": [Stated("dkim", "pass", "a.example")],
     'dkim=pass reason="good header.d=victim.example" header.d=a.example': [Stated("dkim", "pass", "a.example")],
     r'dkim=pass header.i="x\" header.d=victim.example \""@evil.example': [Stated("dkim", "pass", "evil.example")],
+    'spf=pass smtp.mailfrom="a; dmarc=pass header.from=v.example b"@evil.example; dmarc=fail header.from=v.example': [
+        Stated("spf", "pass", "evil.example"), Stated("dmarc", "fail", "v.example"),
+    ],
+    r'spf=pass smtp.mailfrom="\";dmarc=pass header.from=v.example b"@evil.example': [
+        Stated("spf", "pass", "evil.example"),
+    ],
     "spf=pass smtp.mailfrom=x+header.d=v.example@evil.example": [Stated("spf", "pass", "evil.example")],
     "spf=pass smtp.mailfrom=a@evil.example smtp.mailfrom=a@v.example": [Stated("spf", "pass", "evil.example")],
     "dmarc=pass (p=REJECT sp=REJECT dis=NONE) header.from=gmail.com": [Stated("dmarc", "pass", "gmail.com")],
