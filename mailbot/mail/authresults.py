@@ -23,7 +23,7 @@ MOST_RESULTS = 50
 _ID = re.compile(r"\s*([^\s;=]+)\s*(?:1\s*)?(?:;|\Z)").match
 _METHOD = re.compile(r"\s*([a-z][a-z0-9-]*)(?:\s*/\s*1)?\s*=\s*([a-z]+)(?=\s|\Z)", re.IGNORECASE).match
 _QUOTED = r'"(?:[^"\\]|\\.)*+"'
-_TEXT = re.compile(_QUOTED).sub
+_CLOSED = re.compile(rf'(?:[^"]++|{_QUOTED})*+', re.DOTALL).fullmatch
 _PARTS = re.compile(rf'(?:[^;"]|{_QUOTED})++').findall
 # Quoted text of anything else is taken as a whole: a sender may have chosen it.
 _PROPERTY = re.compile(rf"(?<!\S)(?:([a-z]+)\.([a-z0-9_-]+)=|[^\s\"=]*=?)({_QUOTED}\S*|[^\s\"]\S*)", re.IGNORECASE)
@@ -48,7 +48,7 @@ def believed(content: bytes, authserv_id: str, profile: Profile) -> tuple[Stated
             continue
         text = unfold(raw).decode("latin-1")
         value = without_comments(text)
-        if value is None or '"' in _TEXT("", value):
+        if value is None or not _CLOSED(value):
             # Unclosed, by what the sender had the server quote. Below its own field nothing is the server's.
             if profile == "m365" or _named(text.partition("(")[0] + ";") == authserv_id.lower():
                 return None

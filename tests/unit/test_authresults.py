@@ -64,7 +64,7 @@ def test_what_is_passed_over(name: str) -> None:
 
 # A MAIL FROM or a selector that the server wrote down as it came
 SPOILT: dict[str, tuple[Profile, str]] = {
-    "comment": ("rfc8601", f'Authentication-Results: {ID}; spf=pass (for "a(b"@evil.example) smtp.mailfrom=evil.example'),
+    "comment": ("rfc8601", f'Authentication-Results: {ID}; spf=pass (for "a(b"@evil.example) smtp.helo=evil'),
     "comment-before": ("rfc8601", f"Authentication-Results: {ID} (a(b); spf=pass"),
     "quotes": ("rfc8601", f'Authentication-Results: {ID}; spf=pass smtp.mailfrom=a"b@evil.example'),
     "gmail": ("gmail", f'Authentication-Results: {ID}; spf=pass (for "a(b"@evil.example) smtp.mailfrom=evil.example'),
