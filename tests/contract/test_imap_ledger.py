@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from sqlalchemy import func, select, update
 
 from mailbot.intake.imap import login_problem
 from mailbot.intake.imap.client import Connection
-from mailbot.intake.imap.ledger import Ledger, listed, overview, rescan
+from mailbot.intake.imap.ledger import Entry, Ledger, State, Why, listed, overview, rescan
 from mailbot.intake.reception import Reception
 from mailbot.mail.envelope import Envelope, Purpose
 from mailbot.mail.status import Status
@@ -238,6 +239,20 @@ async def test_a_lease_has_one_holder_until_it_ends(here: World) -> None:
         assert not await lease.take(tx, "imap/box", "a", NOW + 1600, 1000)
         await lease.give_back(tx, "imap/box", "b")
         assert await lease.take(tx, "imap/box", "a", NOW + 1600, 1000)
+
+
+async def test_a_mail_that_was_read_at_last_is_known_by_its_sender(here: World) -> None:
+    unread = Entry(7, State.WAITING, tries=1, at=NOW)
+    read = replace(unread, state=State.IGNORED, reason=Why.TOO_OLD, address="a@phone.example", arrived_at=NOW - DAY)
+    gone = replace(unread, state=State.GONE)
+    rows = []
+    for entry in (unread, read, gone):
+        async with here.ctx.store.begin() as tx:
+            await Ledger("box").write(tx, 1, [entry])
+            row = (await tx.execute(select(imap_message))).one()
+        rows.append((row.state, row.address, row.arrived_at))
+    known = ("ignored", "a@phone.example", NOW - DAY)
+    assert rows == [("waiting", None, None), known, ("gone", None, NOW - DAY)]
 
 
 async def test_another_place_begins_anew(here: World, server: Dovecot, user: str, tmp_path: Path) -> None:

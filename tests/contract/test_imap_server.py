@@ -223,6 +223,21 @@ async def test_mail_announced_in_the_middle_of_another_command(at: Hands, server
     assert await at.answers() == ["anna@phone.example", "berta@phone.example"]
 
 
+async def test_mail_announced_while_what_was_left_half_done_is_filed(
+    at: Hands, server: FakeImap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "COMMAND_SECONDS", 0.3)
+    async with watching(at):
+        await at.learnt()
+        server.deaf["STORE"] = 1
+        server.add(blank_mail("berta@phone.example", 2), NOW)
+        await at.until_ledger(("taken", "accepted"))
+    monkeypatch.setattr(client, "COMMAND_SECONDS", 60)
+    server.late = MAIL
+    async with watching(at):
+        await at.until_ledger(FILED, FILED)
+
+
 @pytest.mark.parametrize("return_path", ["", "<>", "<a b@phone.example>"])
 async def test_a_mail_without_a_sender_is_never_answered(at: Hands, server: FakeImap, return_path: str) -> None:
     async with watching(at):

@@ -169,8 +169,10 @@ class Connection:
         return self._selected
 
     async def search(self, first: int, *, everything: bool = False) -> list[int]:
-        """UIDs from `first` on, without those marked as done where the mark is ours alone."""
-        self._client.protocol.news = False
+        """UIDs from `first` on, without those marked as done where the mark is ours alone; `everything`: with them, and
+        mail announced meanwhile still counts as news, for nobody takes it in."""
+        if not everything:
+            self._client.protocol.news = False
         unmarked = [] if everything or not self._selected.keywords else ["UNKEYWORD", DONE]
         found = await self._search(*unmarked, "UID", f"{first}:*")
         return [uid for uid in found if uid >= first]  # the star is the last mail, however low its number

@@ -147,7 +147,10 @@ class Ledger:
                 for one in entries
             ]
         )
-        changes = {name: new.excluded[name] for name in ("state", "reason", "society", "inbox_key", "tries", "at")}
+        names = ("state", "reason", "society", "inbox_key", "address", "tries", "at")
+        changes = {name: new.excluded[name] for name in names}
+        # a mail that could not be read at first, or is gone by now, came in when it came in
+        changes["arrived_at"] = func.coalesce(new.excluded.arrived_at, imap_message.c.arrived_at)
         await tx.execute(new.on_conflict_do_update(index_elements=["mailbox", "uidvalidity", "uid"], set_=changes))
 
     async def filed(self, tx: AsyncConnection, uidvalidity: int, uids: Collection[int], now: int) -> None:
