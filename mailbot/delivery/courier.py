@@ -165,7 +165,7 @@ class Courier:
             now = self._now()
             async with self._ctx.store.begin() as tx:
                 settled = await self._settle(tx, done, now)
-                for (society, kind), text in alarms.items():
+                for (society, kind), text in sorted(alarms.items()):  # in order, for the rows are locks
                     await raise_alarm(tx, society, kind, text, now)
                 claimed = await outbox.claim(tx, now, room) if room else []
         except OUTAGES:

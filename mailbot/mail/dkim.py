@@ -130,8 +130,8 @@ class Signer:
     def sign(self, message: bytes, now: int | None = None) -> bytes:
         """`message` (CRLF, final: nothing may change it afterwards) with its DKIM-Signatures on top.
 
-        d= is the domain of the From address, whoever of a society writes: so DMARC finds it aligned (RFC 7489 section
-        3.1.1). `now`, in milliseconds, becomes the t= tag. Raises `dkim.DKIMException` for a header line that is none,
+        d= is the domain of the From address, whoever of a society writes: so DMARC finds it aligned (RFC 9989 section
+        4.4.1). `now`, in milliseconds, becomes the t= tag. Raises `dkim.DKIMException` for a header line that is none,
         ValueError for a message without one From address.
         """
         head, _, body = message.partition(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""The three records by which receivers know our mail: SPF (RFC 7208), DKIM (RFC 6376) and DMARC (RFC 7489)."""
+"""The three records by which receivers know our mail: SPF (RFC 7208), DKIM (RFC 6376) and DMARC (RFC 9989)."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def _wrong_key(found: dict[str, str], ours: dict[str, str]) -> str:
 
 
 def dmarc(dns: Dns, domain: str) -> Finding:
-    """Is there a policy for this sender domain, at it or above (RFC 7489 section 6.6.3)?"""
+    """Is there a policy for this sender domain, at it or above (RFC 9989 section 4.10)?"""
     what = f"DMARC {domain}"
     asked = domain
     for _ in range(_PARENTS):
