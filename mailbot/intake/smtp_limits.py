@@ -43,15 +43,29 @@ class Admission:
 
 
 class Room:
-    """Memory for signed mails on their way in, all sessions together."""
+    """Memory for signed mails on their way in, all sessions together. One network gets a part of it: whoever begins
+    large mails and never ends them must not keep out everybody else's."""
+
+    NETWORKS = 4
+    """How many networks it takes to fill it."""
 
     def __init__(self, octets: int) -> None:
         self._octets = octets
+        self._share = octets // self.NETWORKS
+        self._networks: Counter[str] = Counter()
         self.taken = 0
 
-    def resize(self, held: int, wanted: int) -> bool:
-        """A mail that holds `held` octets now needs `wanted`; False where there is no room, and nothing changes."""
-        if wanted > held and self.taken + wanted - held > self._octets:
+    def resize(self, held: int, wanted: int, network: str = "") -> bool:
+        """A mail that holds `held` octets now needs `wanted`; False where there is no room, and nothing changes.
+        `network`: empty for a server of ours, which has no limit of its own."""
+        more = wanted - held
+        if more > 0 and self.taken + more > self._octets:
             return False
-        self.taken += wanted - held
+        if network:
+            if more > 0 and self._networks[network] + more > self._share:
+                return False
+            self._networks[network] += more
+            if not self._networks[network]:
+                del self._networks[network]
+        self.taken += more
         return True

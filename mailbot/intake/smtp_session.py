@@ -19,7 +19,7 @@ from mailbot.intake.smtp_data import BareLineEndError, MessageReader
 from mailbot.intake.smtp_dialogue import COMMANDS, LMTP_COMMANDS, Dialogue, House
 from mailbot.mail import status as reply
 from mailbot.mail.envelope import Envelope
-from mailbot.mail.network import parse_peer
+from mailbot.mail.network import network_of, parse_peer
 from mailbot.mail.status import Status
 from mailbot.telemetry import emit
 
@@ -279,17 +279,23 @@ class Session(SMTP):
         """How much of a signed message is kept: all of it, where somebody looks at the signature."""
         return 0 if self.peer in self._house.unchecked else self._house.smtp.max_message_bytes
 
+    @property
+    def _network(self) -> str:
+        """Whose share of the memory a signed mail takes; empty for servers of ours."""
+        ours = self._trusted or self._house.lmtp or self.peer in self._house.upstream
+        return "" if ours else network_of(self.peer)
+
     async def _data(self) -> Status:
         message = self._message = MessageReader(self._talk.body_limit, self._signed_limit)
         self._phase, self._heard = Phase.DATA, self.loop.time()
         self._data_since = self._heard
         self._out.append(wire(reply.START_DATA))
-        room, held, crowded = self._house.room, 0, False
+        room, held, crowded, network = self._house.room, 0, False, self._network
         try:
             rest = message.feed(self._rest)
             while True:
                 if message.signed and not crowded:
-                    if room.resize(held, message.kept):
+                    if room.resize(held, message.kept, network):
                         held = message.kept
                     else:
                         crowded = True
@@ -307,7 +313,7 @@ class Session(SMTP):
             status = reply.BARE_LINE_END
         finally:
             message.forget()
-            room.resize(held, 0)
+            room.resize(held, 0, network)
             answers = self._talk.answers
             self._phase, self._heard = Phase.COMMAND, self.loop.time()
             self._talk.forget_mail()

@@ -253,9 +253,10 @@ FULL = "452 4.3.1 Too much mail at the moment, try again later"
 
 
 async def test_signed_mails_share_their_memory() -> None:
-    """One that finds no room is asked to come again; what it took is given back, and others are not touched."""
+    """One that finds no room in its network's quarter is asked to come again; what it took is given back, and others
+    are not touched."""
     inbox = Inbox()
-    async with listening(inbox, 60_000) as listener:
+    async with listening(inbox, 240_000) as listener:
         first, second = await Client.connect(listener.port), await Client.connect(listener.port)
         await first.begin_data()
         await first.send(SIGNED + BODY)
@@ -280,7 +281,7 @@ async def test_signed_mails_share_their_memory() -> None:
 
 async def test_who_hangs_up_gives_back_the_memory() -> None:
     inbox = Inbox()
-    async with listening(inbox, 60_000) as listener:
+    async with listening(inbox, 240_000) as listener:
         for _ in range(3):
             client = await Client.connect(listener.port)
             await client.begin_data()

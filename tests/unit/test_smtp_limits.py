@@ -3,7 +3,7 @@
 import pytest
 
 from mailbot.config.site import SmtpSection
-from mailbot.intake.smtp_limits import Admission
+from mailbot.intake.smtp_limits import Admission, Room
 from mailbot.mail.network import Peers, network_of
 from mailbot.mail.status import BUSY, TOO_MANY_FROM_NETWORK
 
@@ -60,3 +60,20 @@ def test_peers() -> None:
     assert "127.0.0.2" not in peers
     assert "no address" not in peers
     assert "10.0.0.1" not in Peers([])
+
+
+def test_one_network_fills_a_quarter_of_the_room() -> None:
+    room = Room(400)
+    assert room.resize(0, 60, "192.0.2.0/24")
+    assert not room.resize(0, 60, "192.0.2.0/24")
+    assert room.resize(60, 100, "192.0.2.0/24")
+    assert not room.resize(100, 101, "192.0.2.0/24")
+    assert room.resize(0, 100, "198.51.100.0/24")
+    assert room.resize(0, 150)  # a server of ours
+    assert not room.resize(0, 60, "203.0.113.0/24")
+    assert room.taken == 350
+    assert room.resize(100, 0, "192.0.2.0/24")
+    assert room.resize(0, 100, "192.0.2.0/24")
+    assert room.resize(100, 0, "192.0.2.0/24")
+    assert room.resize(0, 0, "192.0.2.0/24")
+    assert room.taken == 250
