@@ -91,12 +91,15 @@ def _dns(addresses: list[str], helo: str) -> list[Row]:
 
 
 def _unvouched(site: Site) -> list[str]:
-    """Ways in whose mail nobody vouches for, so that its senders share the small budgets of the unproved."""
+    """Ways in whose mail nobody vouches for: its senders count as real, or share the small budgets of the unproved."""
+    forged = "so a forged sender counts as the member, and anybody has letters sent to anybody"
     few = "so every member counts as unproved, and few of them are answered in an hour (budgets.unproved_percent)"
     said = []
     known = site.authentication
+    if known.mode == "observe":
+        return [f"what SPF, DKIM and DMARC say decides nothing (mode observe), {forged}: meant for the first days only"]
     if known.mode == "off" and known.peers and site.relay.url != "capture:":
-        said.append(f"mail from {', '.join(known.peers)} is not checked (mode off), {few}: meant for tests only")
+        said.append(f"mail from {', '.join(known.peers)} is not checked (mode off), {forged}: meant for tests only")
     through = [*known.upstream_peers, *(f"LMTP {endpoint}" for endpoint in site.smtp.lmtp_listen)]
     if through and not known.authserv_id:
         said.append(f"authentication.authserv_id is empty: mail through {', '.join(through)} cannot be "

@@ -18,7 +18,6 @@ FRONT = ("192.0.2.0/24",)
     ("authentication", "imap", "said"),
     [
         ({}, {}, []),
-        ({"mode": "off", "peers": FRONT}, {}, ["mail from 192.0.2.0/24 is not checked (mode off)"]),
         ({"upstream_peers": FRONT}, {}, ["authentication.authserv_id is empty"]),
         ({"upstream_peers": FRONT, "authserv_id": "mx.kenpo.example"}, {}, []),
         ({}, {"one": {**BOX}}, ["imap.one.authserv_id is empty"]),
@@ -40,6 +39,20 @@ def test_who_vouches(authentication: dict[str, Any], imap: dict[str, dict[str, A
     for words, start in zip(found, said, strict=True):
         assert words.startswith(start)
         assert "every member counts as unproved" in words
+
+
+@pytest.mark.parametrize(
+    ("authentication", "start"),
+    [
+        ({"mode": "off", "peers": FRONT}, "mail from 192.0.2.0/24 is not checked (mode off)"),
+        ({"mode": "observe", "upstream_peers": FRONT}, "what SPF, DKIM and DMARC say decides nothing (mode observe)"),
+    ],
+)
+def test_where_a_forged_sender_counts_as_the_member(authentication: dict[str, Any], start: str) -> None:
+    (words,) = _unvouched(Site(authentication=AuthenticationSection(**authentication)))
+    assert words.startswith(start)
+    assert "a forged sender counts as the member" in words
+    assert "unproved" not in words
 
 
 def test_a_demo_is_not_warned() -> None:
