@@ -2,7 +2,7 @@
 that chosen passwords and login IDs must meet. Pure of any database: rows' values come in, bytes and texts go out.
 """
 
-from .codes import is_code, read_code, short_code
+from .codes import CODE_LENGTH, code_text, is_code, read_code, short_code
 from .links import LinkPurpose, LinkState, decode_id, encode_id, mint, read, state
 from .passwords import ARGON2ID, MAX_BYTES, Passwords, PasswordTooLong
 from .ring import Key, KeyRefused, KeyRing, RingError, SealBroken, kid_of, kids_of, sealed_kid
@@ -27,6 +27,7 @@ from .temporary import ALPHABETS, Format, digits, login_id, password, pin, readi
 __all__ = [
     "ALPHABETS",
     "ARGON2ID",
+    "CODE_LENGTH",
     "MAX_BYTES",
     "Code",
     "Context",
@@ -43,6 +44,7 @@ __all__ = [
     "RingError",
     "SealBroken",
     "birth_date_forms",
+    "code_text",
     "decode_id",
     "describe",
     "describe_login_id",

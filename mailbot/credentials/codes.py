@@ -10,7 +10,9 @@ from .ring import KeyRing
 from .temporary import Format, password, same, typed
 
 FORMAT = Format("easy", 8)
-_HALF = FORMAT.length // 2
+CODE_LENGTH = FORMAT.length
+_HALF = CODE_LENGTH // 2
+_MARKS = "「」『』()[].,。、'\""
 
 
 def short_code(ring: KeyRing, purpose: LinkPurpose, society: str, link_id: int, kid: int, generation: int) -> str:
@@ -19,10 +21,15 @@ def short_code(ring: KeyRing, purpose: LinkPurpose, society: str, link_id: int, 
     return f"{code[:_HALF]} {code[_HALF:]}"
 
 
+def code_text(given: str) -> str:
+    """What was typed, without what a mail has around a code: a copied line begins with a word and a colon."""
+    return typed(given).rpartition(":")[2].strip(_MARKS)
+
+
 def read_code(given: str) -> str:
     """The eight letters that were typed; full-width forms, capitals, blanks and hyphens are forgiven. Empty where it
     cannot be a code at all."""
-    plain = typed(given)
+    plain = code_text(given)
     return plain if FORMAT.fits(plain) else ""
 
 

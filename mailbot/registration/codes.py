@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot import ratelimit
 from mailbot.config import Society
-from mailbot.credentials import KeyRefused, LinkPurpose, is_code, read_code, short_code
+from mailbot.credentials import CODE_LENGTH, KeyRefused, LinkPurpose, code_text, is_code, read_code, short_code
 from mailbot.ratelimit import Ledger
 from mailbot.store.keys import among, values
 from mailbot.store.tables import link
@@ -27,6 +27,8 @@ from .outcomes import Complaint, Refused
 
 COMPARED = 8
 """Links of one address whose codes are looked at, the newest first."""
+
+_URL_STAYS = "メールのURLが開けるときは、そのままお使いになれます。"
 
 _LINKS = (
     select(link.c.id, link.c.purpose, link.c.kid, link.c.generation, link.c.code_failures)
@@ -66,7 +68,7 @@ async def enter(
             await ratelimit.forgive(tx, hits)
     if over is not None:
         emit("code.refused", society=society.id, reason=over.scope)
-        return Refused.whole(words.too_often(ledger.again_at(over), now), 429)
+        return Refused.whole(words.too_often(ledger.again_at(over), now) + _URL_STAYS, 429)
     if opens is None:
         emit("code.refused", society=society.id, reason="wrong")
         return Refused.whole(_wrong(society))
@@ -106,7 +108,11 @@ def _expected(ctx: Context, society: Society, row: Any, now: int) -> str:
 def _no_code(typed: str, label: str) -> str:
     if not typed.strip():
         return f"{label}を入力してください。"
-    return f"{label}は、英字と数字の8文字です。メールの文字と見比べて、もう一度入力してください。"
+    length = len(code_text(typed))
+    why = f"いま{length}文字入力されています。" if length else ""
+    if length == CODE_LENGTH:
+        why = "数字の0と1、英字のI・L・Oは使っていません。"
+    return f"{label}は、英字と数字の8文字です。{why}メールの文字と見比べて、もう一度入力してください。"
 
 
 def _wrong(society: Society) -> str:
@@ -114,5 +120,5 @@ def _wrong(society: Society) -> str:
         f"{society.label('code.address')}または{society.label('code.code')}が違うか、期限が過ぎています。"
         "メールの文字と見比べて、もう一度入力してください。"
         f"{CODE_TRIES}回違うと、その{society.label('code.code')}は使えなくなります。"
-        "そのときは、メールのURLを開くか、新しいご案内をお受け取りください。"
+        "そのときは、この画面の下から、新しいご案内をお受け取りください。"
     )

@@ -97,9 +97,8 @@ async def update(
         typed = choices.text_of(form, "password")
         if not typed:
             label = society.label("profile.password")
-            return Refused(
-                (Complaint("password", f"ログインIDやメールアドレスを変えるには、{label}を入力してください。"),)
-            )
+            asks = f"ログインIDやメールアドレスを変えたり、確かめ直したりするには、{label}を入力してください。"
+            return Refused((Complaint("password", asks),))
         if (refused := await password.confirm(ctx, society, member_id, typed, "password", now)) is not None:
             return refused
     taken = choices.taken("login_id", id_label)

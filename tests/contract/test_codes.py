@@ -127,9 +127,9 @@ async def test_one_sentence_whatever_is_wrong(here: World) -> None:
     assert {tuple(texts(one)) for one in answers} == {tuple(texts(answers[0]))}
     assert {one.status for one in answers} == {422}
     assert "違うか、期限が過ぎています" in texts(answers[0])[0]
-    assert texts(await enter(here, token)) == [
-        "code: コードは、英字と数字の8文字です。メールの文字と見比べて、もう一度入力してください。"
-    ]
+    rule, again = "code: コードは、英字と数字の8文字です。", "メールの文字と見比べて、もう一度入力してください。"
+    assert texts(await enter(here, token)) == [f"{rule}いま34文字入力されています。{again}"]
+    assert texts(await enter(here, "k7mp 3wx0")) == [f"{rule}数字の0と1、英字のI・L・Oは使っていません。{again}"]
 
 
 async def test_a_wish_that_nobody_answered_yet_has_no_code(here: World) -> None:

@@ -54,6 +54,11 @@ def test_typing_is_forgiven(typed: str) -> None:
     assert is_code(typed, "k7mp 3wxq")
 
 
+@pytest.mark.parametrize("copied", ["コード：k7mp 3wxq", "コード:k7mp 3wxq\r\n", "「k7mp 3wxq」", "k7mp 3wxq。"])
+def test_what_stands_around_it_may_be_copied_with_it(copied: str) -> None:
+    assert read_code(copied) == "k7mp3wxq"
+
+
 @pytest.mark.parametrize(
     "typed",
     ["", " ", "k7mp", "k7mp3wxqq", "k7mp3wx0", "k7mp3wx1", "l7mp3wxq", "コード", "k7mp3wx⑦", "k7mp3wx²", "\0", "\ud800",
@@ -89,6 +94,7 @@ def test_another_code_is_not_this_one() -> None:
         ("icloud.com", "icloud"),
         ("gmail.com", "gmail"),
         ("yahoo.co.jp", "yahoo"),
+        ("yahoo.ne.jp", "yahoo"),
         ("outlook.jp", "outlook"),
         ("hotmail.com", "outlook"),
         ("notdocomo.ne.jp", "default"),

@@ -110,6 +110,7 @@ def _facts(society: Society, name: str) -> dict[str, Any]:
         "view": view,
         "slots": range(1, 4),
         "pending": {2: view.pending[0]},
+        "unreachable": {1: "hanako@example.jp"},
         "ticked": set(),
         "expires_at": LATER,
         "steps": True,

@@ -156,7 +156,7 @@ def _beginning(settings: Settings, society: Society, journey: Journey | None, si
         f"{society.addresses.robot} から、登録用のURLを書いたメールが届きます。"
         f"{lifetime(society.links.registration_minutes)}以内に、URLを開いてください。"
         "過ぎたときは、手順1からやり直してください。"
-        f"URLを開けないときは、「{society.label('code.title')}」のページ "
+        f"URLがないときや、開けないときは、「{society.label('code.title')}」のページ "
         f"{settings.site.site.web_url}/{society.id}/code に、"
         f"メールアドレスと、メールの8文字の{society.label('code.code')}を入力します。"
     )
