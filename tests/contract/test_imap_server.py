@@ -6,17 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import InternalError
 
 from mailbot.intake.imap import client
 from mailbot.intake.imap.ledger import listed
+from mailbot.intake.imap.mailbox import Mailbox
+from mailbot.intake.reception import Reception
 from mailbot.store import Store, open_store
 from mailbot.store.alarms import alarms
 from mailbot.store.tables import inbox, metadata
-from tests.support.factory import HOUR, MINUTE, NOW, World
+from tests.support.factory import HOUR, MINUTE, NOW, UNCHECKED, World
 from tests.support.imap import QUICK, Hands, blank_mail, hands, imap_toml, watching
 from tests.support.imap_fake import FakeImap, fake_imap
 
@@ -279,6 +282,32 @@ async def test_whom_a_mail_is_for(here: World, server: FakeImap, tmp_path: Path)
         "d": ("yokokou", None),
         "e": ("yokokou", None),
     }
+
+
+class ReadOnly:
+    """A database that was just made a standby."""
+
+    def __init__(self) -> None:
+        self.refused = 0
+
+    def begin(self) -> Any:
+        self.refused += 1
+        raise InternalError("DELETE", None, Exception("cannot execute DELETE in a read-only transaction"))
+
+
+async def test_a_database_that_is_read_only_for_a_while(at: Hands, server: FakeImap) -> None:
+    stop, standby = asyncio.Event(), ReadOnly()
+
+    async def refused() -> bool:
+        return standby.refused >= 6 or task.done()
+
+    patience = replace(QUICK, longest=0.01, alarm=0)
+    box = Mailbox("box", at.ctx.settings, cast(Store, standby), Reception(at.ctx, 1, UNCHECKED), at.clock, patience)
+    task = asyncio.create_task(box.run(stop))
+    await at.until(refused)
+    assert not task.done()
+    stop.set()
+    await task
 
 
 async def test_a_mailbox_that_fails_harms_no_other(here: World, server: FakeImap, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from sqlalchemy import select
 
 from mailbot.config import load
 from mailbot.intake.imap.ledger import overview
-from mailbot.intake.imap.mailbox import Funnel, Mailbox, Patience
+from mailbot.intake.imap.mailbox import Funnel, Mailbox
+from mailbot.intake.imap.patience import Patience
 from mailbot.intake.reception import Reception
 from mailbot.registration.context import Context
 from mailbot.store.tables import imap_message, outbox

@@ -11,10 +11,9 @@ import contextlib
 import random
 import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Protocol
 
 from mailbot.config import Settings
@@ -23,6 +22,7 @@ from mailbot.intake.imap import client
 from mailbot.intake.imap.client import Connection, Denied, Lost
 from mailbot.intake.imap.ledger import TOLD, Entry, Folder, Learnt, Ledger, State, Why, settled
 from mailbot.intake.imap.letter import Letters, written_at
+from mailbot.intake.imap.patience import USUAL, Patience, pause
 from mailbot.intake.imap.wire import Facts
 from mailbot.intake.screening import Reason
 from mailbot.mail.envelope import Envelope, Purpose
@@ -44,22 +44,6 @@ class Funnel(Protocol):
     async def receive(self, envelope: Envelope) -> Status: ...
 
     def place(self, envelope: Envelope) -> tuple[str, Purpose, bytes]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """Waits in seconds."""
-
-    longest: float = 300
-    """Between two tries to connect: 1, 2, 4 … up to this."""
-    refused: float = 300
-    """After the first refused login, then twice as long each time: servers lock accounts that keep trying."""
-    refused_longest: float = 1800
-    alarm: float = 300
-    """A mailbox that is away this long is somebody's business."""
-    lease: float = 60
-    beat: float = 15
-    """How often the lease is made to last longer, and how often others ask for it."""
 
 
 class NotOurs(Exception):
@@ -103,7 +87,7 @@ class Mailbox:
         store: Store,
         funnel: Funnel,
         clock: Callable[[], int],
-        patience: Patience = Patience(),
+        patience: Patience = USUAL,
     ) -> None:
         self.name = name
         self._config: ImapMailbox = settings.site.imap[name]
@@ -149,7 +133,7 @@ class Mailbox:
             finally:
                 MAILBOX_UP.labels(self.name).set(0)
                 await self._let_go()
-            await _pause(stop, seconds, until_changed, self._patience.beat)
+            await pause(stop, seconds, until_changed, self._patience.beat)
 
     # -- lease ------------------------------------------------------------------------------------------------------
 
@@ -171,9 +155,20 @@ class Mailbox:
     async def _let_go(self) -> None:
         if self._held_until:
             self._held_until = 0
-            with contextlib.suppress(*OUTAGES):
+            with self._watching_on():
                 async with self._store.begin() as tx:
                     await lease.give_back(tx, self._lease, self._holder)
+
+    @contextlib.contextmanager
+    def _watching_on(self) -> Iterator[None]:
+        """For what is done about trouble: more trouble with that, such as a database that is read-only for a while,
+        must not end the watch, which nobody would begin again."""
+        try:
+            yield
+        except OUTAGES:
+            pass
+        except Exception as error:
+            emit("imap.failure", mailbox=self.name, error=error)
 
     # -- trouble ----------------------------------------------------------------------------------------------------
 
@@ -193,7 +188,7 @@ class Mailbox:
             await self._alarm(alarm, words)
 
     async def _alarm(self, kind: str, words: str) -> None:
-        with contextlib.suppress(*OUTAGES):
+        with self._watching_on():
             async with self._store.begin() as tx:
                 await raise_alarm(tx, self._society, kind, f"mailbox {self.name}: {words}", self._clock())
 
@@ -399,23 +394,3 @@ class Mailbox:
 
 def _retry_at(entry: Entry) -> int:
     return entry.at + min(FIRST_RETRY_MS << min(entry.tries - 1, 10), LONGEST_RETRY_MS)
-
-
-async def _pause(stop: asyncio.Event, seconds: float, until_changed: Path | None, beat: float) -> None:
-    """Waits, but not beyond `stop` or a change of the file."""
-    before = _changed_at(until_changed)
-    loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
-    while (left := end - loop.time()) > 0:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), min(left, beat) if until_changed else left)
-            return
-        if _changed_at(until_changed) != before:
-            return
-
-
-def _changed_at(path: Path | None) -> int:
-    try:
-        return path.stat().st_mtime_ns if path else 0
-    except OSError:
-        return 0
