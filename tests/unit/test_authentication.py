@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -11,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import dkim
 import pytest
 
 from mailbot.config.site import AuthenticationSection, DnsSection, ImapMailbox, Site
@@ -278,6 +280,25 @@ async def test_twenty_signatures(unbound: Unbound) -> None:
             assert found.dkim is expected
         last = mail(others + bare(d="evil.example") * 5 + good, "hanako@evil.example")  # the 21st
         assert (await known(authenticator, last)).dkim is Result.NONE
+
+
+ENDS = ["", "\r\n", "\r\n\r\n", " \r\n", "x", "x\r\n\r\n \t\r\n", " \r\n\r\nx \t", "\r\n.\r\n", "\r\n" * 999]
+
+
+@pytest.mark.parametrize("canonical", [b"simple", b"relaxed"])
+def test_the_end_of_a_body_is_what_dkimpy_takes_it_for(canonical: bytes, unbound: Unbound) -> None:
+    lookups = Resolver(DnsSection(servers=(unbound.endpoint,))).lookups(99, 5)
+    head, found, expected = message("hanako@pass.example", ""), {}, {}
+    for one in ENDS:
+        whole = signed(head + one.encode(), "pass.example", canonical=(canonical, canonical))
+        for other in ENDS:
+            changed = whole.removesuffix(one.encode()) + other.encode()
+            found[one, other] = [result for _, result in dkim_check.check(changed, lookups)] == [Result.PASS]
+            key = lookups.txt("s1._domainkey.pass.example")[0]
+            with contextlib.suppress(dkim.DKIMException):
+                expected[one, other] = dkim.DKIM(changed).verify(dnsfunc=lambda *_, key=key, **__: key)
+    assert {pair for pair in found if found[pair]} == set(expected)
+    assert all(expected.values())
 
 
 def test_hostile_white_space_costs_little(unbound: Unbound) -> None:
