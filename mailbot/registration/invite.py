@@ -1,7 +1,7 @@
 """Gives addresses their one-time registration link and queues the invitation: the end of the blank mail's way in.
 
-A repeated request gets the same live link while at least half its life remains, else a new one; at most two are live,
-the older ones are revoked. Takes a list and returns a list in the same order; never commits.
+A repeated request gets the same live link while at least half its life remains and its code is not worn out, else a new
+one; at most two are live, the older ones are revoked. Takes a list and returns a list in the same order; never commits.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ async def request_links(ctx: Context, tx: AsyncConnection, requests: Sequence[Li
     mails: list[NewMail] = []
     for request in requests:
         links = live[key := (request.society, request.address.key)]
-        worn = key in plain and links and links[0][3] >= CODE_TRIES
+        # who wears codes out on purpose must not end URLs by it: such a link pushes none out where a URL is mailed
+        worn = links and links[0][3] >= CODE_TRIES and (key in plain or len(links) < MAX_LIVE)
         if not links or worn or 2 * (links[0][2] - now) < links[0][2] - links[0][1]:
             life = ctx.settings.societies[request.society].links.registration_minutes * MINUTE_MS
             links.insert(0, (new_id(), now, now + life, 0))

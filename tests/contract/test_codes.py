@@ -257,15 +257,35 @@ async def test_other_causes_do_not_change_the_letter(here: World, cause: Cause) 
     assert await letters(here) == ["invitation"]
 
 
-async def test_a_letter_without_a_url_has_a_code_that_works(here: World) -> None:
-    worn = await here.link("yokokou", ADDRESS)
+async def wear_out(here: World) -> None:
     async with here.ctx.store.begin() as tx:
         await tx.execute(update(link).values(code_failures=CODE_TRIES))
-    assert await here.link("yokokou", ADDRESS) == worn
-    await filtered(here)
+
+
+async def test_after_a_worn_out_code_the_next_letter_brings_another_and_no_url_ends(here: World) -> None:
+    worn = await here.link("yokokou", ADDRESS)
+    await wear_out(here)
+    here.now += 1000
     fresh = await here.link("yokokou", ADDRESS)
     assert fresh != worn
     assert (await enter(here, await code_of(here, fresh))).link_id == fresh
+    await wear_out(here)
+    here.now += 1000
+    assert await here.link("yokokou", ADDRESS) == fresh
+    rows = await here.rows(select(link.c.revoked_at).where(link.c.id.in_([worn, fresh])))
+    assert [row.revoked_at for row in rows] == [None, None]
+
+
+async def test_a_letter_without_a_url_always_has_a_code_that_works(here: World) -> None:
+    await filtered(here)
+    seen = set()
+    for _ in range(3):
+        fresh = await here.link("yokokou", ADDRESS)
+        assert (await enter(here, await code_of(here, fresh))).link_id == fresh
+        seen.add(fresh)
+        await wear_out(here)
+        here.now += 1000
+    assert len(seen) == 3
 
 
 async def test_the_end_of_the_registration_clears_the_note(here: World) -> None:
