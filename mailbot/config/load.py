@@ -212,7 +212,8 @@ def _problem(item: ErrorDetails, file: Path) -> Problem | None:
         return None
     key = context.get("key") or ".".join(str(part) for part in location if part != "[key]") or "-"
     shown = "-" if isinstance(value, dict | BaseModel) or location[-1:] == ("[key]",) else repr(value)
-    shown = _PASSWORD.sub(r"\1:…@", shown)
+    secret = item["type"] == "extra_forbidden" and location[-1] in ("password", "token")  # which belongs into a file
+    shown = "…" if secret else _PASSWORD.sub(r"\1:…@", shown)
     expected = _EXPECTED.get(item["type"], "").format(**context) or item["msg"].removeprefix("Value error, ")
     return Problem(str(file), key, shown[:120], expected)
 
@@ -303,6 +304,10 @@ def _site_problems(site: Site, file: Path, problems: list[Problem]) -> None:
     if url.startswith("http://") and not _loopback(split_endpoint(site.web.listen)[0]):
         expected = "the web door leaves loopback, so site.web_url must be https:// (TLS ends at a proxy in front)"
         problems.append(Problem(str(file), "web.listen", repr(site.web.listen), expected))
+    doors = [*site.smtp.listen, *site.smtp.lmtp_listen, site.web.listen, site.ops.listen]
+    for door in dict.fromkeys(door for door in doors if doors.count(door) > 1 and split_endpoint(door)[1]):
+        expected = "expected a port of its own for smtp.listen, smtp.lmtp_listen, web.listen and ops.listen"
+        problems.append(Problem(str(file), "listen", repr(door), expected))
     relays = [site.relay.url, *site.relay.fallback]
     if len(set(relays)) < len(relays) or (len(relays) > 1 and site.relay.url == "capture:"):
         expected = "expected each relay once, and none beside capture:"

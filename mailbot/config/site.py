@@ -59,6 +59,23 @@ def _network(text: str) -> str:
     return text
 
 
+def _name_server(text: str) -> str:
+    """`address`, `address:port` or `[v6]:port`: a name would need a name server to be looked up."""
+    try:
+        host = split_endpoint(text)[0] if text.startswith("[") or text.count(":") == 1 else text
+        ip_address(host)
+    except ValueError:
+        raise ValueError(f"expected an IP address such as 127.0.0.1 or 127.0.0.1:5353, not {text!r}") from None
+    return text
+
+
+def _vouching(text: str) -> str:
+    """A token, mostly a host name (RFC 8601 section 2.2, RFC 2045 section 5.1)."""
+    if text and (not re.fullmatch(r"[!-~]+", text) or re.search(r'[()<>@,;:\\"/\[\]?=]', text)):
+        raise ValueError("expected one word such as mx.kenpo.example, the first of the field Authentication-Results")
+    return text
+
+
 class SiteSection(Section):
     host: str = "mail.mailbot.example"
     """Name the robot greets with and signs Message-IDs with; its PTR record should say the same."""
@@ -157,6 +174,7 @@ class AuthenticationSection(Section):
     """Memory for signed mails on their way in, all together; beyond it senders are asked to try again."""
 
     _peers = field_validator("peers", "upstream_peers")(lambda cls, v: tuple(_network(x) for x in v))
+    _name = field_validator("authserv_id")(lambda cls, v: _vouching(v))
 
 
 class DnsSection(Section):
@@ -169,6 +187,8 @@ class DnsSection(Section):
     """Answers are kept this long at most."""
     negative_cache_seconds: PositiveInt = 300
     """That something is not there is kept this long at most."""
+
+    _servers = field_validator("servers")(lambda cls, v: tuple(_name_server(x) for x in v))
 
 
 class ImapMailbox(Section):
@@ -207,6 +227,8 @@ class ImapMailbox(Section):
     """Name in the Authentication-Results of the provider; empty means that none is believed."""
     profile: Profile = "rfc8601"
     """How the provider writes it."""
+
+    _name = field_validator("authserv_id")(lambda cls, v: _vouching(v))
 
 
 class WebSection(Section):
