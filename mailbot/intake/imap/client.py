@@ -91,7 +91,8 @@ def _read(path: Path) -> str:
             raise Denied(f"{path}: others can read this secret: run `chmod 600 {path}`")
         return path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise Denied(f"{path} cannot be read: {error}") from None
+        words = error.strerror if isinstance(error, OSError) else error
+        raise Denied(f"{path} cannot be read: {words}") from None
 
 
 class Connection:
@@ -129,7 +130,8 @@ class Connection:
             if isinstance(lost.__cause__, ssl.SSLCertVerificationError):
                 words = lost.__cause__.verify_message
                 raise Denied(f"the certificate of {mailbox.host} is not to be trusted: {words}") from lost
-            raise
+            mend = "is the server running, are host and port right, does a firewall stand between?"
+            raise Lost(f"{mailbox.host}:{mailbox.port} cannot be reached: {lost} ({mend})") from lost
 
     async def _login(self, mailbox: ImapMailbox, word: str) -> None:
         if self._client.get_state() != aioimaplib.NONAUTH:
@@ -146,7 +148,8 @@ class Connection:
             words = said.decode("ascii", "replace")
             if _LATER(said):
                 raise Lost(f"the server cannot log in {mailbox.user} at the moment: {words}")
-            raise Denied(f"the server refuses the login of {mailbox.user}: {words}")
+            mend = f"are user and the content of {secret(mailbox)} right?"
+            raise Denied(f"the server refuses the login of {mailbox.user}: {words} ({mend})")
         await self._do(self._client.protocol.capability(), COMMAND_SECONDS)
 
     def _offers(self, capability: str) -> bool:
