@@ -20,7 +20,7 @@ def purge(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     json: common.Json = False,
 ) -> None:
-    """Remove what need not be kept any more (`[retention]`, `purge_left_days`), to the end. Safe beside the robot."""
+    """Remove what need not be kept any more (`retention.*`, `purge_left_days`), to the end. Safe beside the robot."""
 
     async def work() -> dict[str, int]:
         async with common.opened() as (ctx, now):
