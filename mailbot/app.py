@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from enum import StrEnum
+from functools import partial
 from importlib.metadata import version
 from ipaddress import ip_address
 from pathlib import Path
@@ -294,7 +295,9 @@ class Robot:
         doors.close(but=sockets if self._doors else ())
         courier_stop = asyncio.Event()
         tasks: list[asyncio.Task[None]] = []
-        async with asyncio.TaskGroup() as group:
+        async with contextlib.AsyncExitStack() as closing, asyncio.TaskGroup() as group:
+            for close in (relay.close, authenticator.close, partial(mailboxes.stop, 0)):  # also when a role fails
+                closing.push_async_callback(close)
             ops = ops_app(ctx, ops_token(settings), self.clock.now)
             tasks.append(group.create_task(serve_web(ops, listening=sockets[settings.site.ops.listen])))
             if Role.WEB in self.roles:
@@ -319,8 +322,6 @@ class Robot:
                 task.cancel()
             await asyncio.wait(tasks)
             courier_stop.set()
-        await authenticator.close()
-        await relay.close()
         emit("robot.stopped")
 
     async def _keep_clock(self, store: Store) -> None:

@@ -162,7 +162,7 @@ class AuthenticationSection(Section):
     """Name in the Authentication-Results of those servers; empty means that none is believed."""
     profile: Profile = "rfc8601"
     """How those servers write it."""
-    threads: PositiveInt = 16
+    threads: PositiveInt = 32
     """Mails checked at a time."""
     message_seconds: PositiveInt = 8
     """Longest time for all look-ups of one mail."""
