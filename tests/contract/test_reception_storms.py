@@ -256,3 +256,22 @@ def _with(here: World, **budgets: int) -> Settings:
     settings = here.ctx.settings
     site = settings.site.model_copy(update={"budgets": settings.site.budgets.model_copy(update=budgets)})
     return replace(settings, site=site)
+
+
+class Silent(Vouching):
+    """A robot whose resolver is down."""
+
+    async def check(self, envelope: Envelope, inbound: Inbound) -> Authentication:
+        return Authentication(dmarc=Result.TEMPERROR, spf=Result.TEMPERROR)
+
+
+async def test_a_resolver_that_is_down_is_told_once_one_broken_domain_is_not(here: World) -> None:
+    made = Reception(here.ctx, 64, Silent())
+    for number in range(2):
+        assert await made.receive(mail(f"taro{number}@broken.example", number=number)) == status.LOOKUP_FAILED
+    async with here.ctx.store.read() as tx:
+        assert await alarms(tx) == []
+    for number, domain in enumerate(CARRIERS):
+        assert await made.receive(mail(f"taro@{domain}", number=number)) == status.LOOKUP_FAILED
+    async with here.ctx.store.read() as tx:
+        assert [(row.kind, row.count) for row in await alarms(tx)] == [("dns", 1)]
