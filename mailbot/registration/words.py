@@ -53,7 +53,7 @@ def clock(at: int, now: int) -> str:
 
 def too_often(again_at: int, now: int) -> str:
     """A budget is used up until then."""
-    return f"短い時間に何度も操作されました。{clock(again_at, now)}から、もう一度お試しください。"
+    return f"何度も操作されたため、いまは受け付けられません。{clock(again_at, now)}から、もう一度お試しください。"
 
 
 def just_sent(again_at: int, now: int) -> str:

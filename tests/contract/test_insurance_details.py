@@ -142,7 +142,7 @@ async def test_five_wrong_ones_a_day_for_a_number_whether_there_is_one_or_not(he
         over = await prove(here, who.society, link_id=link_id, symbol="0012", number=f"0{number}", network="other")
         assert (over.status, texts(over)) == (
             429,
-            [": 短い時間に何度も操作されました。11月21日 15時51分から、もう一度お試しください。"],
+            [": 何度も操作されたため、いまは受け付けられません。11月21日 15時51分から、もう一度お試しください。"],
         )
     here.now += DAY
     assert isinstance(await prove(here, who.society, symbol="12", number="1"), Begun)

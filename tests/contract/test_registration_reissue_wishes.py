@@ -464,5 +464,5 @@ async def test_a_storm_from_one_network_hears_until_when(here: World) -> None:
     assert isinstance(answers[-1], Refused)
     assert (answers[-1].status, texts(answers[-1])) == (
         429,
-        [": 短い時間に何度も操作されました。15時52分から、もう一度お試しください。"],
+        [": 何度も操作されたため、いまは受け付けられません。15時52分から、もう一度お試しください。"],
     )
