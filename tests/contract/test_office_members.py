@@ -101,7 +101,7 @@ async def test_the_timeline_tells_the_way_from_the_letter_to_the_login(here: Wor
     assert [name for name in dict.fromkeys(seen) if name in order] == order
     assert {"letter-used", "registered"} <= set(seen)
     words = {one.event: one.what for one in found}
-    deferred = "相手側が混み合っています。あとでもう一度送ります（451 4.7.1）"
+    deferred = "いまは受け取られませんでした。あとでもう一度送ります（451 4.7.1）"
     assert words["mail-deferred"] == f"「利用登録手続きのご案内」（hanako@docomo.ne.jp）: {deferred}"
     assert all(who.password not in one.what and who.login_id not in one.what for one in found)
     assert await timeline(here.ctx, who.society, 17) is None
