@@ -152,8 +152,8 @@ async def advance(
         key = society.id, stored(state.address).key
         await ratelimit.refund(tx, key[0], "address", key[1])
         if state.link_id is not None or any(isinstance(step_named(name), WaitingStep) for name in state.steps):
-            # mail to there was read
-            await suppression.clear(tx, [key], [Cause.FILTERED])
+            # mail to there was read, so the completion mail is worth sending
+            await suppression.clear(tx, [key], suppression.DISPROVED | {Cause.FILTERED})
     changes: dict[str, Any] = {"done_at": now} if last else {"position": target}
     if last or passed.answers:  # nobody reads the answers after the end: a password's hash among them stays nowhere
         answers = {} if last else {**state.answers, **passed.answers}

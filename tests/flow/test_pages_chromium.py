@@ -6,7 +6,6 @@ Every page on the way is held against axe, the width of the window, large text a
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
@@ -71,8 +70,11 @@ async def walker(browser: Browser, *, js: bool, width: int) -> AsyncIterator[Wal
         yield Walker(window, twin)
 
 
-async def _focused(window: Page) -> Any:
-    return await window.evaluate("() => document.activeElement.getAttribute('role')")
+async def _alerted(window: Page) -> None:
+    """Waits until the summary of errors has the focus."""
+    await window.wait_for_function(
+        "() => document.activeElement.getAttribute('role') === 'alert'", polling=100, timeout=60_000
+    )
 
 
 @pytest.mark.parametrize(("scripts", "width"), [(False, PHONE), (True, PHONE), (False, DESKTOP)])
@@ -90,7 +92,7 @@ async def test_a_member_registers_logs_in_and_changes_the_profile(
         await walk.stop("新規利用登録")
 
         await window.get_by_role("button", name="ログイン", exact=True).click()
-        assert await _focused(window) == "alert"
+        await _alerted(window)
         await walk.stop("新規利用登録")
 
         await window.get_by_label("ログインID").fill("１２３４５６７８")
@@ -99,7 +101,7 @@ async def test_a_member_registers_logs_in_and_changes_the_profile(
         await walk.stop("利用者情報入力")
 
         await window.get_by_role("button", name="登録", exact=True).click()
-        assert await _focused(window) == "alert"
+        await _alerted(window)
         assert (await window.title()).startswith("エラー：")
         await walk.stop("利用者情報入力")
         await window.get_by_role("alert").get_by_role("link").first.click()

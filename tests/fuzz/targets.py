@@ -298,7 +298,7 @@ def code(data: bytes) -> None:
     assert found == "" or FORMAT.fits(found)
     assert read_code(found) == found
     assert read_code(text.upper()) in (found, "")
-    assert is_code(text, _CODE) is (found == _CODE.replace(" ", ""))
+    assert is_code(found, _CODE) is (found == _CODE.replace(" ", ""))
 
 
 def _codes() -> list[bytes]:
