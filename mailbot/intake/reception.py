@@ -21,6 +21,7 @@ from mailbot.config import Settings
 from mailbot.credentials import verp
 from mailbot.delivery import suppression
 from mailbot.intake.budgets import SILENT, STRANGERS, Asker, Budgets
+from mailbot.intake.lookups import UNANSWERED, LookupTrouble
 from mailbot.intake.screening import HEARD, Action, OwnAddresses, Reason, Tier, Verdict, judge, silence
 from mailbot.mail import status
 from mailbot.mail.address import Address
@@ -29,7 +30,7 @@ from mailbot.mail.bodytext import Words, words
 from mailbot.mail.envelope import Envelope, Purpose
 from mailbot.mail.inbound import Inbound, facts, inbox_key
 from mailbot.mail.status import Status
-from mailbot.ratelimit import MINUTE_MS, Ledger
+from mailbot.ratelimit import Ledger
 from mailbot.registration import bounces, helpdesk, stops
 from mailbot.registration.bounces import BounceMail
 from mailbot.registration.context import Context
@@ -58,29 +59,6 @@ _SEEN = select(inbox.c.society, inbox.c.inbox_key).where(among(inbox.c.society, 
 
 TRIES_KEPT = 10_000
 STORM = "senders whom nothing vouches for are over their share of this hour: they get no answer"
-
-
-UNANSWERED = 3
-"""Domains whose look-ups fail within a minute: one alone has a fault of its own, several are our resolver's."""
-RESOLVER = "look-ups fail for domain after domain, so mails get 451: does the resolver of this machine answer?"
-QUIET_MS = 600_000
-
-
-class _Lookups:
-    """Domains whose look-ups failed lately, and when staff were told."""
-
-    def __init__(self) -> None:
-        self._failed: dict[str, int] = {}
-        self._told_at = 0
-
-    def worth_telling(self, domain: str, now: int) -> bool:
-        """Notes a failure; True where it is time for an alarm."""
-        self._failed[domain] = now
-        self._failed = {name: at for name, at in self._failed.items() if at > now - MINUTE_MS}
-        if len(self._failed) < UNANSWERED or now < self._told_at + QUIET_MS:
-            return False
-        self._told_at = now
-        return True
 
 
 class Vouching(Protocol):
@@ -128,7 +106,7 @@ class Reception:
         self._ctx = ctx
         self._vouching = vouching
         self._undecided: dict[bytes, int] = {}
-        self._lookups = _Lookups()
+        self._lookups = LookupTrouble()
         self._batch = batch
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(maxsize=4 * batch)
         self._closed = False
@@ -191,7 +169,7 @@ class Reception:
         if inbound.from_address and self._lookups.worth_telling(inbound.from_address.domain, envelope.received_at):
             with contextlib.suppress(*OUTAGES):
                 async with self._ctx.store.begin() as tx:
-                    await raise_alarm(tx, "", "dns", RESOLVER, envelope.received_at)
+                    await raise_alarm(tx, "", "dns", UNANSWERED, envelope.received_at)
         tries = self._undecided.pop(key, 0) + 1
         if tries >= self._ctx.settings.site.authentication.tries:
             return known.settled()
