@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import spf
@@ -10,12 +12,16 @@ from mailbot.dns import LookupFailed, Lookups
 from mailbot.mail.authentication import Result
 
 
-class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
-    """pyspf keeps its resolver in a global and follows CNAMEs itself; here every question goes to the mail's own."""
+class Query(spf.query):  # type: ignore[misc]  # pyspf has no types
+    """pyspf keeps its resolver in a global and follows CNAMEs itself; here every question goes to `ask(name, type)`.
 
-    def __init__(self, lookups: Lookups, **facts: Any) -> None:
+    It gives values as pyspf has them: TXT as a tuple of octets, MX as (preference, host), hosts without final dot. May
+    raise LookupFailed.
+    """
+
+    def __init__(self, ask: Callable[[str, str], list[Any]], **facts: Any) -> None:
         super().__init__(**facts)
-        self._lookups = lookups
+        self._ask = ask
 
     def dns(self, name: str, qtype: str, cnames: object = None, ignore_void: bool = False) -> list[Any]:
         try:
@@ -25,27 +31,27 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
         if not found and not ignore_void:
             self.void_lookups += 1
             if self.void_lookups > spf.MAX_VOID_LOOKUPS:  # RFC 7208 section 4.6.4
-                raise spf.PermError("too many names that are not there")
+                raise spf.PermError("it mentions too many names that are not there")
         return found
 
-    def _ask(self, name: str, qtype: str) -> list[Any]:
-        """Values as pyspf wants them."""
-        match qtype:
-            case "TXT":
-                return [(text,) for text in self._lookups.txt(name)]
-            case "MX":
-                return list(self._lookups.mx(name))
-            case "PTR":
-                records = self._lookups.records(name, "PTR")
-                return [record.target.to_text(omit_final_dot=True) for record in records]
-            case _:
-                return [record.address for record in self._lookups.records(name, qtype)]
+
+def _asked(lookups: Lookups, name: str, qtype: str) -> list[Any]:
+    """Values as pyspf wants them."""
+    match qtype:
+        case "TXT":
+            return [(text,) for text in lookups.txt(name)]
+        case "MX":
+            return list(lookups.mx(name))
+        case "PTR":
+            return [record.target.to_text(omit_final_dot=True) for record in lookups.records(name, "PTR")]
+        case _:
+            return [record.address for record in lookups.records(name, qtype)]
 
 
 def check(lookups: Lookups, peer: str, sender: str, helo: str) -> Result:
     """`sender` is '' for the null reverse-path: then it is about `helo` (RFC 7208 section 2.4). Never raises."""
     try:
-        result, _, _ = _Query(lookups, i=peer, s=sender, h=helo).check()
+        result, _, _ = Query(partial(_asked, lookups), i=peer, s=sender, h=helo).check()
         return Result(result)
     except Exception:  # hostile records reach corners of pyspf that nobody has seen
         return Result.PERMERROR
