@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from tests.support.factory import DAY, HOUR, MINUTE, NETWORK, PASSWORD, UNCHECKE
 CORPUS = Path(__file__).parents[1] / "corpus" / "bounces"
 SOCIETY = "yokokou"
 HANAKO = "hanako@phone.example"
+_NUMBERS = count(1)
 UNKNOWN, FULL, DMARC, DELAYED, VACATION, COMPLAINT, PERSON = (
     next(file for file in CORPUS.glob("*.eml") if file.stem.partition("-")[2] == name).read_bytes()
     for name in ("postfix-unknown", "full", "dmarc", "delayed", "vacation", "complaint", "a-person")
@@ -84,11 +86,7 @@ def tagged(here: World, row: Any, society: str = SOCIETY) -> str:
 
 def report(content: bytes = UNKNOWN) -> bytes:
     """A report that was not seen before."""
-    report.number += 1  # type: ignore[attr-defined]
-    return content.replace(b"Message-ID: <", b"Message-ID: <%d." % report.number)  # type: ignore[attr-defined]
-
-
-report.number = 0  # type: ignore[attr-defined]
+    return content.replace(b"Message-ID: <", b"Message-ID: <%d." % next(_NUMBERS))
 
 
 async def known(here: World) -> dict[str, str]:

@@ -103,7 +103,7 @@ async def test_from_a_blank_mail_to_completion_and_the_next_of_the_family(
         assert TARO.nickname in (await log_in(member, "yokokou", "taro-na", CHOSEN)).text
     assert {one.rcpt_tos[0] for one in smtp_sink.mails} == {HOME}, "old mail is history"
     async with asyncio.timeout(20):
-        while [  # noqa: ASYNC110
+        while [  # noqa: ASYNC110  the robot writes it
             len(post.server.folders(post.user).get(name, [])) for name in ("INBOX", "Done")
         ] != [20, 2]:
             await asyncio.sleep(0.05)
@@ -181,7 +181,7 @@ async def test_a_mailbox_that_is_down_harms_nothing_and_check_says_why(
     try:
         await made.start()
         async with asyncio.timeout(20):
-            while '"imap.down"' not in made.log:  # noqa: ASYNC110
+            while '"imap.down"' not in made.log:  # noqa: ASYNC110  the robot writes it
                 await asyncio.sleep(0.05)
         assert made.ready()
         code, _ = await asyncio.to_thread(made.send_blank_mail, "anna@phone.example", ADDRESS)

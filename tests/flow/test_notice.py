@@ -138,7 +138,7 @@ def test_the_postcard_opens_the_login_page(office: Robot) -> None:
     assert line["仮パスワード"] in secret
     assert line["仮パスワード"] not in address
     assert "otowaya@company.example" in secret  # SC-6: it begins a registration without a mail
-    width, height = re.search(r"Page size: +([0-9.]+) x ([0-9.]+)", run("pdfinfo", str(file))).groups()  # type: ignore[union-attr]
+    width, height = re.search(r"Page size: +([0-9.]+) x ([0-9.]+)", run("pdfinfo", str(file))).groups()  # type: ignore[union-attr]  # no match fails here
     assert (round(float(width) / 72 * 25.4), round(float(height) / 72 * 25.4)) == (100, 148)
 
 
@@ -282,7 +282,7 @@ def test_a_sheet_is_dated_and_says_until_when_and_what_it_replaces(office: Robot
     front, over = pages(printed(office, "yokokou"))[0], "前にお届けした紙の仮パスワードは使えません。"
     (batch,) = office.json("notice", "list", "yokokou")
     assert japanese(batch["printed_at"]) in front
-    assert re.search("仮パスワードは、(.*?)まで使えます。", front)[1] == japanese(batch["printed_at"], 59)  # type: ignore[index]
+    assert re.search("仮パスワードは、(.*?)まで使えます。", front)[1] == japanese(batch["printed_at"], 59)  # type: ignore[index]  # no match fails here
     assert over not in front
     again = office.folder / "again.pdf"
     office.command("notice", "reprint", "yokokou", batch["batch"], "--out", str(again), "--yes")

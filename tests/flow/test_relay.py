@@ -35,7 +35,7 @@ def section(url: str, folder: Path, password: str = "correct horse", **more: obj
 
 
 async def send(relay: Relay, **more: object) -> Outcome:
-    return await relay.send(BOUNCE, MEMBER, MESSAGE, seconds=10, **more)  # type: ignore[arg-type]
+    return await relay.send(BOUNCE, MEMBER, MESSAGE, seconds=10, **more)  # type: ignore[arg-type]  # any of its options
 
 
 async def closed(relay: Relay) -> None:

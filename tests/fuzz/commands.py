@@ -52,7 +52,7 @@ def commands(data: bytes) -> None:
         if isinstance(answer, Status):
             assert answer in REPLIES
         else:
-            assert answer.startswith(b"250") and HOST.encode() in answer  # noqa: PT018
+            assert answer.startswith(b"250") and HOST.encode() in answer  # noqa: PT018  one law
         assert talk.helo.isprintable()
         assert len(talk.helo) <= 255
         assert len(talk.recipients) <= SMTP.max_recipients

@@ -93,7 +93,7 @@ class Hands:
         found: list[tuple[str, str | None]] = []
         try:
             async with asyncio.timeout(seconds):
-                while (found := await self.ledger()) != list(wanted):  # noqa: ASYNC110
+                while (found := await self.ledger()) != list(wanted):  # noqa: ASYNC110  the robot writes it
                     await asyncio.sleep(0.02)
         except TimeoutError:
             raise AssertionError(f"the ledger has {found}") from None

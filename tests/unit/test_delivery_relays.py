@@ -139,7 +139,7 @@ async def test_each_relay_remembers_the_spelling_that_its_way_wants() -> None:
         return rule
 
     async with two() as (first, second, relay):
-        first.rule, second.rule = only(bare), only(quoted)  # type: ignore[assignment]
+        first.rule, second.rule = only(bare), only(quoted)  # type: ignore[assignment]  # rules of fakes
         for _ in range(2):
             assert (await relay.send(BOUNCE, odd, MESSAGE, seconds=5)).kind is DELIVERED
         first.kill()

@@ -71,7 +71,7 @@ class _Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # the li
         super()._continuation(line)
 
 
-class _Client(aioimaplib.IMAP4):  # type: ignore[misc]
+class _Client(aioimaplib.IMAP4):  # type: ignore[misc]  # aioimaplib has no types
     def create_client(self, host: str, port: int, loop: Any, conn_lost_cb: Any = None, ssl_context: Any = None) -> None:
         running = asyncio.get_running_loop()
         self.protocol = _Protocol(running, conn_lost_cb)
