@@ -9,9 +9,11 @@ from sqlalchemy import event, select
 
 from mailbot.config import Start
 from mailbot.credentials import LinkPurpose, LinkState
-from mailbot.registration import entry, journeys, people, stops
+from mailbot.registration import entry, journeys, people, progress, stops
 from mailbot.registration.context import Context
 from mailbot.registration.outcomes import Begun, End, JourneyEnd, Moved, Refused, StepPage
+from mailbot.registration.steps import JourneyState, Passed
+from mailbot.registration.steps.credentials import CREDENTIALS
 from mailbot.store.tables import address, audit, budget, journey, link, member, outbox, temporary
 from tests.support.factory import DAY, HOUR, MINUTE, NETWORK, NOW, PASSWORD, World, texts
 
@@ -91,6 +93,22 @@ async def test_one_member_in_two_tabs_registers_once(here: World) -> None:
     assert await here.count(outbox, outbox.c.letter == "completion") == 1
     later = [await journeys.page(here.ctx, who.society, tab.journey_id, tab.proof, here.now) for tab in tabs]
     assert sorted(one.already for one in later if isinstance(one, JourneyEnd)) == [False, True]
+
+
+async def test_another_tab_finishes_between_reading_the_journey_and_checking_the_form(here: World) -> None:
+    who = await here.join("yokokou")
+    link_id = await here.link("yokokou", ADDRESS)
+    first, second = await here.begin(who, link_id), await here.begin(who, link_id)
+    async with here.ctx.store.read() as tx:
+        state = await progress.open_for(here.ctx, tx, who.society, second.journey_id, second.proof, here.now)
+    assert isinstance(state, JourneyState)
+    assert await here.submit(who, first, "one-hana") == Moved(None)
+    passed = await CREDENTIALS.check(here.ctx, who.society, state, {}, here.now)
+    assert isinstance(passed, Passed)
+    with pytest.raises(progress.UndoneError) as undone:
+        async with here.ctx.store.begin() as tx:
+            await progress.advance(here.ctx, tx, who.society, state, CREDENTIALS, passed, here.now)
+    assert undone.value.end == JourneyEnd(End.DONE, already=True)
 
 
 async def test_a_household_with_one_mailbox_at_the_same_time(here: World) -> None:

@@ -125,7 +125,9 @@ class Credentials(FormStep):
     ) -> JourneyEnd | None:
         chosen = passed.values.get("chosen")
         if chosen is None:
-            return JourneyEnd(End.EXPIRED)
+            m = member.c
+            stands = await tx.scalar(select(m.state).where(m.society == society.id, m.id == state.member_id))
+            return JourneyEnd(End.DONE, already=True) if stands == "registered" else JourneyEnd(End.EXPIRED)
         return await register(ctx, tx, society, state, chosen, now)
 
     async def conflict(
