@@ -414,9 +414,8 @@ async def test_a_picture_is_seen_heard_and_changed(tmp_path: Path, browser: Brow
         await window.get_by_role("button", name="別の画像にする").click()
         assert await window.locator("[name=captcha_ticket]").input_value() != before
         assert await window.get_by_label("お名前のカナ").input_value() == "ハナコ"
-        await window.wait_for_function(
-            "() => document.querySelector('img').naturalWidth == 280", polling=100, timeout=60_000
-        )
+        # asked from outside the page: where scripts are off, no timer runs in it
+        await expect(window.locator("img")).to_have_js_property("naturalWidth", 280, timeout=60_000)
         if scripts:
             length = await window.evaluate(
                 "() => new Promise((yes, no) => { const a = document.querySelector('audio');"

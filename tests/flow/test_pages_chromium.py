@@ -71,10 +71,8 @@ async def walker(browser: Browser, *, js: bool, width: int) -> AsyncIterator[Wal
 
 
 async def _alerted(window: Page) -> None:
-    """Waits until the summary of errors has the focus."""
-    await window.wait_for_function(
-        "() => document.activeElement.getAttribute('role') === 'alert'", polling=100, timeout=60_000
-    )
+    """Waits until the summary of errors has the focus; asked from outside: where scripts are off, no timer runs."""
+    await expect(window.get_by_role("alert")).to_be_focused(timeout=60_000)
 
 
 @pytest.mark.parametrize(("scripts", "width"), [(False, PHONE), (True, PHONE), (False, DESKTOP)])
