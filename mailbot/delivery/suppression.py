@@ -97,7 +97,9 @@ def fate(known: Known | None, lane: Lane, now: int) -> Fate:
 
 async def note(tx: AsyncConnection, notes: Sequence[Note], now: int) -> None:
     """Writes what was learnt; causes that say nothing about the address are passed by."""
-    kept = {one.key: one for one in notes if one.cause in KEPT}
+    # of several about one address the strongest, which comes last
+    ranked = sorted((one for one in notes if one.cause in KEPT), key=lambda one: _STRENGTH.index(one.cause))
+    kept = {one.key: one for one in ranked}
     for _, one in sorted(kept.items()):
         rank = _STRENGTH.index(one.cause)
         given: dict[str, Any] = {

@@ -38,6 +38,13 @@ async def test_a_weaker_cause_never_covers_a_stronger_one(here: World) -> None:
     assert (row.first_at, row.last_at) == (NOW, NOW + 2)
 
 
+async def test_of_two_words_in_one_transaction_the_stronger_counts(here: World) -> None:
+    two = [Note(SOCIETY, parse_typed(HANAKO), one, Source.RELAY, one) for one in (Cause.UNKNOWN_USER, Cause.FULL)]
+    async with here.ctx.store.begin() as tx:
+        await suppression.note(tx, two, here.now)
+    assert (await causes(here, KEY))[KEY].cause is Cause.UNKNOWN_USER
+
+
 async def test_what_is_not_the_addresss_fault_is_not_kept(here: World) -> None:
     await note(here, Cause.POLICY, Cause.THROTTLED, Cause.OUR_FAULT, Cause.OTHER)
     assert await here.count(table) == 0
