@@ -25,6 +25,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 ME, TO, DESK = "yokokou", "touroku@yokokou.example", "helpdesk@hpe.example"
 TAGGED = [f"touroku+tag{n}@yokokou.example" for n in range(7)]
 INVITED, DONE = "利用登録手続きのご案内", "利用登録完了のご案内"
+REPORT = (REPOSITORY / "tests/corpus/bounces/01-postfix-unknown.eml").read_bytes()
 DOC = (REPOSITORY / "docs/behind-postfix.md").read_text("utf-8")
 
 
@@ -45,27 +46,32 @@ class Front:
 
     async def send(self, sender: str, *recipients: str, headers: str = "", number: str = "") -> dict[str, int]:
         """What a provider's server says -> the recipients refused, and how."""
-        return await asyncio.to_thread(self._send, sender, recipients or (TO,), headers, number)
-
-    def _send(self, sender: str, recipients: tuple[str, ...], headers: str, number: str) -> dict[str, int]:
-        lines = f"From: {sender or 'MAILER-DAEMON@phone.example'}\r\nTo: {recipients[0]}\r\n{headers}"
+        to = recipients or (TO,)
+        lines = f"From: {sender or 'MAILER-DAEMON@phone.example'}\r\nTo: {to[0]}\r\n{headers}"
         lines += f"Message-ID: <{number or time.monotonic_ns()}@phone.example>\r\n"
         lines += "Date: Fri, 20 Nov 2026 12:00:00 +0900\r\n\r\n"
+        return await self.post(sender, to, lines.encode())
+
+    async def post(self, sender: str, recipients: tuple[str, ...], content: bytes) -> dict[str, int]:
+        """Hands this mail to Postfix -> the recipients refused, and how."""
+        return await asyncio.to_thread(self._post, sender, recipients, content)
+
+    def _post(self, sender: str, recipients: tuple[str, ...], content: bytes) -> dict[str, int]:
         with smtplib.SMTP("127.0.0.1", self.postfix.port, timeout=60) as client:
             client.ehlo("phone.example")
             try:
-                refused = client.sendmail(sender, recipients, lines.encode())
+                refused = client.sendmail(sender, recipients, content)
             except smtplib.SMTPRecipientsRefused as error:
                 refused = error.recipients
         return {one: code for one, (code, _) in refused.items()}
 
-    async def handed_over(self, sender: str, mails: int = 1, seconds: float = 20) -> list[str]:
-        """Waits until so many mails of this sender came and none is left in the queue -> the words of Postfix's log,
-        one a recipient."""
+    async def handed_over(self, sign: str, mails: int = 1, seconds: float = 20) -> list[str]:
+        """Waits until so many mails with this sign (`from=<…>` or `message-id=<…>`) came and none is left in the queue
+        -> the words of Postfix's log, one a recipient."""
         end = time.monotonic() + seconds
         while True:
             log = await asyncio.to_thread(self.postfix.log)
-            ids = re.findall(rf"(\w+): from=<{re.escape(sender)}>", log)
+            ids = re.findall(rf"(\w+): {re.escape(sign)}", log)
             if len(set(ids)) >= mails and all(f"{one}: removed" in log for one in ids):
                 return [line for line in log.splitlines() if any(f" {one}: to=<" in line for one in ids)]
             assert time.monotonic() < end, log[-3000:]
@@ -135,7 +141,7 @@ async def test_a_mail_that_is_delivered_twice_is_answered_once(front: Front) -> 
     box = front.stage.new_address()
     for _ in range(3):
         assert await front.send(box, number=f"same.{box}") == {}
-    assert len(await front.handed_over(box, mails=3)) == 3
+    assert len(await front.handed_over(f"from=<{box}>", mails=3)) == 3
     await front.stage.mails(box, INVITED)
     assert await front.reasons(box) == ["accepted"]
 
@@ -144,7 +150,7 @@ async def test_a_mail_that_is_delivered_twice_is_answered_once(front: Front) -> 
 async def test_several_recipients_one_reply_each_and_one_answer(front: Front, others: tuple[str, ...]) -> None:
     box = front.stage.new_address()
     assert await front.send(box, others[0], TO, *others[1:]) == {}
-    said = await front.handed_over(box)
+    said = await front.handed_over(f"from=<{box}>")
     assert len(said) == 3
     assert all("status=sent (250 2.0.0 OK" in line for line in said), said
     assert [str(mail.message["Subject"]) for mail in await front.stage.mails(box)] == [INVITED]
@@ -154,7 +160,7 @@ async def test_several_recipients_one_reply_each_and_one_answer(front: Front, ot
 async def test_more_recipients_than_one_transaction_takes(front: Front) -> None:
     box = front.stage.new_address()
     assert await front.send(box, *TAGGED) == {}
-    said = await front.handed_over(box)
+    said = await front.handed_over(f"from=<{box}>")
     assert len(said) == 7
     assert all("status=sent (250 2.0.0 OK" in line for line in said), said
     await front.stage.mails(box, INVITED)
@@ -164,25 +170,39 @@ async def test_more_recipients_than_one_transaction_takes(front: Front) -> None:
 async def test_a_help_desk_hears_it_and_says_so_once(front: Front) -> None:
     box = front.stage.new_address()
     assert await front.send(box, DESK) == {}
-    await front.handed_over(box)
+    await front.handed_over(f"from=<{box}>")
     await front.stage.mails(box)
     assert await front.reasons(box) == ["accepted"]
     assert await front.stage.sql("SELECT state FROM help_request WHERE address = ?", box) == [("open",)]
 
 
 async def test_a_null_sender_an_automatic_mail_and_a_list_get_nothing(front: Front) -> None:
-    assert await front.send("", number=f"null.{front.way}") == {}
+    number = f"null.{front.way}"
+    assert await front.send("", number=number) == {}
     away, many = front.stage.new_address(), front.stage.new_address()
     assert await front.send(away, headers="Auto-Submitted: auto-replied\r\n") == {}
     assert await front.send(many, headers="List-Id: <x.phone.example>\r\n") == {}
     for sender, reason in ((away, "automatic-reply"), (many, "list-mail")):
-        await front.handed_over(sender)
+        await front.handed_over(f"from=<{sender}>")
         assert await front.reasons(sender) == [reason]
         assert front.stage.sink.to(sender) == []
-    await front.handed_over("")
-    assert await front.stage.sql("SELECT source, reason FROM inbox WHERE address IS NULL") == [
-        (way, "null-sender") for way in ("lmtp", "smtp")[: 1 + (front.way == "smtp")]
-    ]
+    await front.handed_over(f"message-id=<{number}@phone.example>")
+    nobody = "SELECT reason FROM inbox WHERE address IS NULL AND purpose = 'registration' AND source = ?"
+    assert await front.stage.sql(nobody, front.way) == [("null-sender",)]
+
+
+async def test_a_report_to_the_envelope_sender_of_a_mail_suppresses_its_address(front: Front) -> None:
+    box, number = front.stage.new_address(), f"report.{front.way}@relay.kenpo.example"
+    assert await front.send(box) == {}
+    (mail,) = await front.stage.mails(box, INVITED)
+    content = re.sub(b"(?m)^Message-ID: <[^>]+>", f"Message-ID: <{number}>".encode(), REPORT, count=1)
+    assert await front.post("", (mail.mail_from,), content) == {}
+    (said,) = await front.handed_over(f"message-id=<{number}>")
+    assert "status=sent (250 2.0.0 OK" in said
+    reports = "SELECT reason FROM inbox WHERE purpose = 'bounce' AND source = ?"
+    assert await front.stage.sql(reports, front.way) == [("delivery-report",)]
+    known = "SELECT cause, source FROM suppression WHERE address = ?"
+    assert await front.stage.sql(known, box) == [("unknown-user", "report")]
 
 
 async def test_an_unknown_recipient_is_refused_before_the_mail_is_taken(front: Front) -> None:
@@ -208,6 +228,6 @@ async def test_a_robot_that_is_stopped_finds_its_mails_again(front: Front) -> No
     finally:
         await at.robot.start()
     await asyncio.to_thread(front.postfix.flush)
-    assert len(await front.handed_over(box)) >= 1
+    assert len(await front.handed_over(f"from=<{box}>")) >= 1
     await at.mails(box, INVITED)
     assert await front.reasons(box) == ["accepted"]
