@@ -25,11 +25,11 @@ from mailbot.telemetry import emit
 
 COMMAND_LIMIT = 1024  # octets; RFC 5321 section 4.5.3.1.4 asks for 512, parameters need more
 CHUNK = 64 * 1024
-TLS_HANDSHAKE = 0x16  # first octet of a ClientHello; no command begins with it
 LINGER_SECONDS = 5.0  # for the last reply to leave; then the connection is dropped
 
 _CLOSING = frozenset({221, 421, 521})
 # A browser, a TLS client or an unlisted proxy is no mail server: it gets no words to play with.
+_STRANGE = (b"\x16", b"\r\n\r\n\0\r\nQUIT\n")  # how a ClientHello and a binary PROXY header begin
 _FOREIGN = frozenset(b"GET POST PUT HEAD DELETE OPTIONS PATCH TRACE CONNECT PRI PROXY".split())
 
 
@@ -191,7 +191,7 @@ class Session(SMTP):
             if not chunk:
                 return None
             self._rest = self._rest[: COMMAND_LIMIT + 1] + chunk
-            if self._rest[0] == TLS_HANDSHAKE and not self._greeted:
+            if self._rest.startswith(_STRANGE) and not self._greeted:
                 emit("smtp.cut", reason="foreign-protocol", peer=self.peer)
                 return None
         line, self._rest = self._rest[: end + 1], self._rest[end + 1 :]
