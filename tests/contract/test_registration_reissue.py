@@ -8,13 +8,17 @@ from sqlalchemy import event, select, update
 
 from mailbot import credentials
 from mailbot.credentials import LinkPurpose, LinkState
+from mailbot.delivery import suppression
 from mailbot.delivery.mails import Cancelled
+from mailbot.mail.address import parse_typed
+from mailbot.mail.causes import Cause
 from mailbot.registration import login, mailfacts, reissue, timetable, wishes
 from mailbot.registration.outcomes import Begun, Refused, ReissuePage
 from mailbot.store.tables import address, journey, link, member, outbox
 from tests.support.factory import HOUR, MINUTE, NETWORK, PASSWORD, Joined, World, texts
 
 ADDRESS = "hanako@docomo.ne.jp"
+SUPPRESSED = parse_typed("gone@docomo.ne.jp")
 NEW = "yama-to-mori-7"
 
 
@@ -80,7 +84,11 @@ async def test_the_whole_way(here: World) -> None:
 
 
 async def test_asking_costs_the_same_whoever_asks(here: World) -> None:
+    """Case 75."""
     await registered(here)
+    async with here.ctx.store.begin() as tx:
+        gone = suppression.Note("yokokou", SUPPRESSED, Cause.UNKNOWN_USER, suppression.Source.REPORT, "5.1.1", None)
+        await suppression.note(tx, [gone], here.now)
     sent: list[tuple[str, int]] = []
     event.listen(
         here.ctx.store.engine.sync_engine,
@@ -93,7 +101,10 @@ async def test_asking_costs_the_same_whoever_asks(here: World) -> None:
         assert await ask(here, typed) is None
         return list(sent)
 
-    assert await statements(ADDRESS) == await statements("nobody@docomo.ne.jp")
+    known, unknown, suppressed = [
+        await statements(typed) for typed in (ADDRESS, "nobody@docomo.ne.jp", SUPPRESSED.text)
+    ]
+    assert known == unknown == suppressed
 
 
 async def test_an_unknown_address_gets_nothing_and_is_forgotten(here: World) -> None:

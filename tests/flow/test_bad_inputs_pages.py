@@ -294,19 +294,23 @@ async def test_a_password_is_short_enough_to_be_hashed_and_may_be_a_sentence(hou
         assert (await member.submit(login, {"login_id": "kana-id", "password": "x" * 1_000_000})).status == 413
 
 
-async def test_a_reissue_looks_the_same_for_known_and_unknown_addresses(house: House) -> None:
+async def test_a_reissue_looks_the_same_for_known_unknown_and_suppressed_addresses(house: House) -> None:
     """Case 75. That the work done is the same too is a contract: statement by statement, on both databases."""
     async with house.browser() as member:
         page, known = await house.at_credentials(member)
         await member.submit(page, chosen("reissue-id"))
+    suppressed = "suppressed@phone.example"
+    await asyncio.to_thread(
+        house.robot.command, "suppression", "add", SOCIETY, suppressed, "--reason", "returned letter"
+    )
     seen = set()
-    for address in (known, "nobody@phone.example"):
+    for address in (known, "nobody@phone.example", suppressed):
         async with house.browser() as member:
             page = await member.submit(await member.get(f"/{SOCIETY}/reissue"), {"address": address})
             seen.add((page.status, page.url, page.answer.text.replace(address, "")))
     assert len(seen) == 1
     assert (await house.sink.wait(3, to=known))[-1].message["Subject"] == "パスワード再発行のご案内"
-    assert house.sink.to("nobody@phone.example") == []
+    assert house.sink.to("nobody@phone.example") == house.sink.to(suppressed) == []
 
 
 async def test_forms_without_key_or_cookies_say_what_to_do(house: House) -> None:
