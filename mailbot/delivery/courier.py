@@ -30,7 +30,7 @@ from mailbot.delivery.relays import words
 from mailbot.mail.status import Effect, Outcome, OutcomeKind
 from mailbot.registration import bounces, mailfacts, timetable
 from mailbot.registration.context import Context
-from mailbot.store.alarms import raise_alarm
+from mailbot.store.alarms import Alarm, raise_alarm
 from mailbot.store.engine import OUTAGES
 from mailbot.telemetry import SECONDS, emit
 
@@ -79,7 +79,7 @@ class Courier:
         self._wake = ctx.store.waker("outbox")
         self._ready: asyncio.PriorityQueue[tuple[int, int, Ready]] = asyncio.PriorityQueue()
         self._done: list[Settlement] = []
-        self._alarms: dict[tuple[str, str], str] = {}
+        self._alarms: dict[tuple[str, Alarm], str] = {}
         self._caught_up = asyncio.Event()  # less than a batch waits to be settled
         self._caught_up.set()
         self._in_flight = 0  # claimed and not yet settled
@@ -211,7 +211,7 @@ class Courier:
                 async with self._ctx.store.begin() as tx:
                     settled = await outbox.settle(tx, [one], now)
                     text = f"{one.mail.letter}: {type(error).__name__} after the mail went out"
-                    await raise_alarm(tx, one.mail.society, "settled-hook", text, now)
+                    await raise_alarm(tx, one.mail.society, Alarm.SETTLED_HOOK, text, now)
             self._done.remove(one)
             self._caught_up.set()
             self._in_flight -= 1
@@ -230,11 +230,11 @@ class Courier:
         if self._worth_settling():
             self._wake.set()
 
-    def _hold(self, mail: ClaimedMail, reason: str, error: Exception) -> None:
+    def _hold(self, mail: ClaimedMail, reason: Alarm, error: Exception) -> None:
         """A fault of ours: the mail waits for staff, an alarm calls them. The alarm names no member."""
         emit("mail.held", reason=reason, society=mail.society, letter=mail.letter, error=error)
         self._alarms[mail.society, reason] = f"{mail.letter}: {type(error).__name__}"
-        self._finish(mail, Held(reason))
+        self._finish(mail, Held(reason.value))
 
     async def _prepare(self, mails: Sequence[ClaimedMail], desk: Desk) -> None:
         async for item in desk.prepare(mails, self._now()):
@@ -275,7 +275,7 @@ class Courier:
                     envelope_id=mail.message_id[1:14],
                 )
             except Exception as error:
-                self._hold(mail, "send-error", error)
+                self._hold(mail, Alarm.SEND_ERROR, error)
             else:
                 self._heed_outcome(outcome, domain)
                 self._finish(mail, outcome)
@@ -314,14 +314,14 @@ class Courier:
         if effect is not Effect.OUR_FAULT:
             self._failures = 0
         if outcome.trouble:
-            self._alarms["", "relay-failed"] = f"another relay stands in: {outcome.trouble}"[:300]
+            self._alarms["", Alarm.RELAY_FAILED] = f"another relay stands in: {outcome.trouble}"[:300]
         match effect:
             case Effect.OUR_FAULT:
                 if now >= self._resume_at:  # the first of those that were under way together
                     self._failures += 1
                     self._resume_at = now + min(LONGEST_PAUSE_MS, 500 << min(self._failures, 10))
                     emit("relay.paused", reason="relay", seconds=(self._resume_at - now) // 1000, error=words(outcome))
-                self._alarms["", "relay"] = f"{outcome.relay} takes no mail: {words(outcome)}"
+                self._alarms["", Alarm.RELAY] = f"{outcome.relay} takes no mail: {words(outcome)}"
             case Effect.SLOW_DOMAIN:
                 if self._domains.asked_for_less(domain, now):
                     emit("relay.slowed", reason="domain", domain=domain, reply=words(outcome))

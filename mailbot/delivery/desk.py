@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mailbot.delivery.mails import Cancelled, ClaimedMail, Expired, PutBack, Settlement
 from mailbot.mail.address import Address
 from mailbot.registration.context import Context
+from mailbot.store.alarms import Alarm
 from mailbot.store.engine import OUTAGES
 from mailbot.telemetry import emit
 
@@ -65,7 +66,7 @@ class Fault:
     """A mail that a fault of ours keeps from being made."""
 
     mail: ClaimedMail
-    reason: str
+    reason: Alarm
     error: Exception
 
 
@@ -126,7 +127,7 @@ class Desk:
             return [Settlement(mail, PutBack(now + FACTS_PAUSE_MS)) for mail in mails]
         except Exception as error:
             if len(mails) == 1:
-                return [Fault(mails[0], "facts-error", error)]
+                return [Fault(mails[0], Alarm.FACTS_ERROR, error)]
             return [item for mail in mails for item in await self._facts([mail], now)]
 
     def _sign(self, chunk: Sequence[tuple[ClaimedMail, Facts]], now: int) -> list[Ready | Fault]:
@@ -148,5 +149,5 @@ class Desk:
                 )
                 made.append(Ready(mail, recipient, self._signer.sign(message, now)))
             except Exception as error:
-                made.append(Fault(mail, "render-error", error))
+                made.append(Fault(mail, Alarm.RENDER_ERROR, error))
         return made

@@ -17,12 +17,21 @@ from mailbot.mail.address import CASE_FOLDING_DOMAINS, Address
 from mailbot.mail.network import network_of
 from mailbot.ratelimit import Hit, Limits
 from mailbot.registration import helpdesk
+from mailbot.store.alarms import Alarm
 from mailbot.store.tables import member
 
 REFRESH_MS = 60_000
 STRANGERS = "unproved-all"
 SILENT = frozenset({"address", "unproved", STRANGERS, helpdesk.SCOPE})
 """Budgets whose excess is taken over and dropped: one address asks too often, or nobody knows who asks."""
+ALARMS = {
+    "domain": Alarm.BUDGET_DOMAIN,
+    "network": Alarm.BUDGET_NETWORK,
+    "society": Alarm.BUDGET_SOCIETY,
+    "help-society": Alarm.BUDGET_HELP_SOCIETY,
+    "help-unproved": Alarm.BUDGET_HELP_UNPROVED,
+}
+"""What the excess of all others raises."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mailbot.config import Settings
 from mailbot.credentials import verp
 from mailbot.delivery import suppression
-from mailbot.intake.budgets import SILENT, STRANGERS, Asker, Budgets
+from mailbot.intake.budgets import ALARMS, SILENT, STRANGERS, Asker, Budgets
 from mailbot.intake.lookups import UNANSWERED, LookupTrouble
 from mailbot.intake.screening import HEARD, Action, OwnAddresses, Reason, Tier, Verdict, judge, silence
 from mailbot.mail import status
@@ -36,7 +36,7 @@ from mailbot.registration.bounces import BounceMail
 from mailbot.registration.context import Context
 from mailbot.registration.helpdesk import HelpMail
 from mailbot.registration.invite import LinkRequest, request_links
-from mailbot.store.alarms import raise_alarm
+from mailbot.store.alarms import Alarm, raise_alarm
 from mailbot.store.bulk import Bulk
 from mailbot.store.engine import OUTAGES
 from mailbot.store.keys import among, values
@@ -169,7 +169,7 @@ class Reception:
         if inbound.from_address and self._lookups.worth_telling(inbound.from_address.domain, envelope.received_at):
             with contextlib.suppress(*OUTAGES):
                 async with self._ctx.store.begin() as tx:
-                    await raise_alarm(tx, "", "dns", UNANSWERED, envelope.received_at)
+                    await raise_alarm(tx, "", Alarm.DNS, UNANSWERED, envelope.received_at)
         tries = self._undecided.pop(key, 0) + 1
         if tries >= self._ctx.settings.site.authentication.tries:
             return known.settled()
@@ -261,7 +261,7 @@ class Reception:
         seen = await self._seen(tx, batch)
         paused = await stops.paused(tx)
         answers: list[Status] = []
-        alarms: dict[tuple[str, str], str] = {}
+        alarms: dict[tuple[str, Alarm], str] = {}
         rows: list[dict[str, object]] = []
         wanted: list[tuple[_Waiting, dict[str, object]]] = []
         heard: list[tuple[HelpMail, dict[str, object]]] = []
@@ -282,17 +282,17 @@ class Reception:
                     if over.scope not in SILENT:
                         # a posting day must drop nobody: the sender's server will try again
                         text = f"{over.scope} {over.subject}".rstrip() + " is over its cap for this hour: mails get 451"
-                        alarms[waiting.society, f"budget-{over.scope}"] = text
+                        alarms[waiting.society, ALARMS[over.scope]] = text
                         emit("mail.deferred", society=waiting.society, reason=Reason.OVER_BUDGET, scope=over.scope)
                         answers.append(status.OVER_LIMIT)
                         continue
                     if over.scope == STRANGERS and ledger.allow([warnings[waiting.society]]) is None:
-                        alarms[waiting.society, "budget-unproved"] = STORM
+                        alarms[waiting.society, Alarm.BUDGET_UNPROVED] = STORM
             telling = waiting.words is not None and verdict.action is Action.ANSWER
             if telling and ledger.allow(told[id(waiting)]) is not None:
                 verdict = Verdict(Action.DISCARD, status.OK, Reason.ACKNOWLEDGED_BEFORE, verdict.address)
             if verdict.reason in LOOPS:
-                alarms[waiting.society, "mail-loop"] = f"mail from {waiting.envelope.peer} goes in circles"
+                alarms[waiting.society, Alarm.MAIL_LOOP] = f"mail from {waiting.envelope.peer} goes in circles"
             seen.add((waiting.society, waiting.key))
             row = _row(waiting, verdict)
             rows.append(row)

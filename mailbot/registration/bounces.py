@@ -25,7 +25,7 @@ from mailbot.mail.address import stored
 from mailbot.mail.causes import Cause, cause_of
 from mailbot.mail.reports import Kind, Report, read
 from mailbot.mail.status import Outcome, OutcomeKind
-from mailbot.store.alarms import raise_alarm
+from mailbot.store.alarms import Alarm, raise_alarm
 from mailbot.store.tables import address as address_table
 from mailbot.store.tables import outbox as outbox_table
 
@@ -37,8 +37,6 @@ REPORT_DAYS = 7
 """A report that comes later changes nothing. Relays give up after five days (RFC 5321 section 4.5.4.1)."""
 MANY = 3
 """More recipients than this in a day whose side refuses our mail as such are an alarm."""
-REFUSED, COMPLAINT = "mail-refused", "complaint"
-"""Alarms."""
 
 _SILENT = {
     Kind.DELAYED: Reason.DELAY_REPORT,
@@ -170,11 +168,11 @@ async def _learn(tx: AsyncConnection, notes: Sequence[Note], now: int) -> None:
     await end_proofs(tx, [one.key for one in notes if one.cause is Cause.UNKNOWN_USER], now)
     for society in sorted({one.society for one in notes if one.cause is Cause.COMPLAINT}):
         text = "Somebody reported our mail as spam; `mailbot suppression list --cause complaint` says who"
-        await raise_alarm(tx, society, COMPLAINT, text, now)
+        await raise_alarm(tx, society, Alarm.COMPLAINT, text, now)
     for society in sorted({one.society for one in notes if one.cause is Cause.POLICY}):
         if (many := await _refusing(tx, society, now)) > MANY:
             text = f"{many} recipients' servers refuse our mail as such since yesterday: SPF, DKIM, DMARC, reputation"
-            await raise_alarm(tx, society, REFUSED, text, now)
+            await raise_alarm(tx, society, Alarm.MAIL_REFUSED, text, now)
 
 
 async def _refusing(tx: AsyncConnection, society: str, now: int) -> int:

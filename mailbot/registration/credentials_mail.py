@@ -19,7 +19,7 @@ from mailbot.credentials import KeyRefused
 from mailbot.delivery import outbox
 from mailbot.delivery.outbox import Cancelled, ClaimedMail, Lane, MailState, NewMail
 from mailbot.mail.address import Address, AddressError, stored
-from mailbot.store.alarms import raise_alarm
+from mailbot.store.alarms import Alarm, raise_alarm
 from mailbot.store.keys import among, values
 from mailbot.store.tables import member, temporary
 
@@ -30,7 +30,7 @@ from .people import DAY_MS
 from .steps.temporary_login import printed_password
 
 LETTER = "credentials"
-UNDELIVERED = "credentials-undelivered"
+UNDELIVERED = Alarm.CREDENTIALS_UNDELIVERED
 """The audit's event, and the alarm."""
 UNDELIVERED_STATES = (MailState.FAILED, MailState.EXPIRED)
 A_TURN = 200

@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 
 from mailbot.config import Society
 from mailbot.ratelimit import Hit, Ledger, Limits
-from mailbot.store.alarms import raise_alarm
+from mailbot.store.alarms import Alarm, raise_alarm
 from mailbot.store.tables import member
 from mailbot.telemetry import emit
 
@@ -14,6 +14,9 @@ from . import choices, limits, words
 from .context import Context
 from .invite import LinkRequest, request_links
 from .outcomes import Complaint, Refused
+
+_ALARMS = {"web-domain": Alarm.BUDGET_DOMAIN, "web-society": Alarm.BUDGET_SOCIETY}
+"""What the excess of these budgets raises; the others are one person's or one network's."""
 
 
 async def request_invitation(
@@ -45,8 +48,7 @@ async def request_invitation(
         await ledger.save(tx)
         if over is None:
             await request_links(ctx, tx, [LinkRequest(society.id, address)], now)
-        elif over.scope in ("web-domain", "web-society"):
-            kind = over.scope.replace("web", "budget")
+        elif (kind := _ALARMS.get(over.scope)) is not None:
             await raise_alarm(tx, society.id, kind, f"web entry: {over.subject or society.id} is over its cap", now)
     if over is not None:
         emit("entry.refused", society=society.id, reason=over.scope)

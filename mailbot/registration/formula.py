@@ -22,7 +22,7 @@ from mailbot.config import Formula, Society
 from mailbot.credentials import KeyRing
 from mailbot.ratelimit import Hit, Limits
 from mailbot.store import new_id
-from mailbot.store.alarms import raise_alarm
+from mailbot.store.alarms import Alarm, raise_alarm
 from mailbot.store.tables import budget, member
 
 from . import people, words
@@ -34,7 +34,6 @@ INSURED = frozenset(("本人", "被保険者", "被保険者本人"))
 """What a roster's column 続柄 says of somebody who is insured in their own right."""
 MIN_ACCOUNTS = 10
 """The way in does not close while no more accounts than these saw wrong tries: members mistype too."""
-ALARM = "formula-login-closed"
 _FIRST_YEAR = 1880
 _PART = re.compile(r"\{(symbol|number):([1-9])\}")
 _DATE = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})", re.ASCII)
@@ -239,7 +238,7 @@ async def _failed(
     if (accounts or 0) * 1000 > (everybody or 0) * formula.close_per_mille:
         await ratelimit.hit(tx, [Hit(society.id, "formula-closed", today, Limits())], now)
         text = f"{accounts} of {everybody} accounts saw wrong birth dates on {today}: no first login until midnight"
-        await raise_alarm(tx, society.id, ALARM, text, now)
+        await raise_alarm(tx, society.id, Alarm.FORMULA_LOGIN_CLOSED, text, now)
 
 
 async def is_closed(tx: AsyncConnection, society: Society, now: int) -> bool:

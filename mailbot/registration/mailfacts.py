@@ -20,7 +20,7 @@ from mailbot.delivery.outbox import Cancelled, ClaimedMail, MailState, PutBack
 from mailbot.delivery.suppression import Fate
 from mailbot.letters.kinds import MAX_CODE
 from mailbot.mail.address import stored
-from mailbot.store.alarms import raise_alarm
+from mailbot.store.alarms import Alarm, raise_alarm
 from mailbot.store.keys import among, values
 from mailbot.store.tables import address as address_table
 from mailbot.store.tables import link, member, pin_login
@@ -31,7 +31,7 @@ from .reissue import mailed_password
 
 SUPPRESSED = "suppressed"
 """Reason of mails that are not sent because their address takes none."""
-UNDELIVERED = "completion-undelivered"
+UNDELIVERED = Alarm.COMPLETION_UNDELIVERED
 """The audit's event, and the alarm where a login waits for the mail."""
 
 _LINKS = select(link).where(among(link.c.society, link.c.id))

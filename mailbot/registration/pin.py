@@ -21,7 +21,7 @@ from mailbot.delivery import outbox
 from mailbot.delivery.outbox import Lane, NewMail
 from mailbot.ratelimit import Hit, Limits
 from mailbot.store import new_id
-from mailbot.store.alarms import raise_alarm
+from mailbot.store.alarms import Alarm, raise_alarm
 from mailbot.store.tables import address as address_table
 from mailbot.store.tables import member, pin_login
 from mailbot.telemetry import emit
@@ -47,7 +47,7 @@ TRIES_AN_HOUR = 10
 """Wrong tries at one account after which it pauses for half an hour."""
 TRIES_IN_A_ROW = 100
 """Wrong tries without a right one after which only `unlock` helps."""
-LOCKED = "pin-locked"
+LOCKED = Alarm.PIN_LOCKED
 """The audit's event and the alarm."""
 
 

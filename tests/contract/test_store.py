@@ -12,7 +12,7 @@ from sqlalchemy import Connection, insert, select, update
 from mailbot import ratelimit
 from mailbot.ratelimit import DAY_MS, HOUR_MS, MINUTE_MS, Hit, Ledger, Limits
 from mailbot.store import Store, open_store, schema
-from mailbot.store.alarms import alarms, clear, raise_alarm
+from mailbot.store.alarms import Alarm, alarms, clear, raise_alarm
 from mailbot.store.tables import meta, metadata
 from mailbot.store.wakeup import announce, listen
 from tests.support.postgres import Postgres
@@ -101,9 +101,9 @@ async def test_a_wake_up_reaches_another_process(postgres_server: Postgres) -> N
 
 async def test_alarms_count_and_clear(store: Store) -> None:
     async with store.begin() as tx:
-        await raise_alarm(tx, "", "relay", "first", NOW)
-        await raise_alarm(tx, "", "relay", "second", NOW + 5)
-        await raise_alarm(tx, "a", "relay", "other", NOW + 1)
+        await raise_alarm(tx, "", Alarm.RELAY, "first", NOW)
+        await raise_alarm(tx, "", Alarm.RELAY, "second", NOW + 5)
+        await raise_alarm(tx, "a", Alarm.RELAY, "other", NOW + 1)
         found = [(row.society, row.text, row.count, row.first_at, row.last_at) for row in await alarms(tx)]
         assert found == [("", "second", 2, NOW, NOW + 5), ("a", "other", 1, NOW + 1, NOW + 1)]
         assert await clear(tx, "", "relay")

@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterator
 
 from mailbot import telemetry
+from mailbot.intake.budgets import ALARMS, SILENT
+from mailbot.store.alarms import Alarm
 from tests.support.documents import REPOSITORY, table
 
 
@@ -40,15 +42,23 @@ def test_the_level_is_the_one_it_is_written_at() -> None:
     assert {name: level for name, level, *_ in table("events.md", "The list")} == expected
 
 
-def test_every_alarm_is_listed() -> None:
-    listed = {row[0] for row in table("events.md", "Alarms")}
-    source = "\n".join(path.read_text("utf-8") for path in (REPOSITORY / "mailbot").rglob("*.py"))
-    scopes = ("domain", "network", "society", "help-society", "help-unproved")
-    for name in listed - {f"budget-{scope}" for scope in scopes}:
-        assert f'"{name}"' in source, f"no alarm is called {name}"
-    literal = {
-        call.args[2].value
-        for call in _calls("raise_alarm")
-        if len(call.args) > 2 and isinstance(call.args[2], ast.Constant)
+def test_every_alarm_is_listed_with_what_to_do() -> None:
+    rows = table("events.md", "Alarms")
+    assert [name for name, *_ in rows] == [alarm.value for alarm in Alarm]
+    assert all(len(row) == 3 and all(words.endswith(".") for words in row[1:]) for row in rows)
+
+
+def test_every_alarm_is_raised_somewhere() -> None:
+    used = {
+        node.attr
+        for path in (REPOSITORY / "mailbot").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Alarm"
     }
-    assert literal <= listed
+    assert used == {alarm.name for alarm in Alarm}
+
+
+def test_whatever_puts_a_mail_off_has_its_alarm() -> None:
+    """Budgets of the way in: silent, or with an alarm; of the latter none is called otherwise than its budget."""
+    assert {f"budget-{scope}" for scope in ALARMS} == {alarm.value for alarm in ALARMS.values()}
+    assert not SILENT & set(ALARMS)

@@ -28,7 +28,7 @@ from mailbot.intake.screening import Reason
 from mailbot.mail.envelope import Envelope, Purpose
 from mailbot.mail.status import Status
 from mailbot.store import Store, lease
-from mailbot.store.alarms import raise_alarm
+from mailbot.store.alarms import Alarm, raise_alarm
 from mailbot.store.engine import OUTAGES
 from mailbot.telemetry import MAILBOX_UP, MAILBOX_WAITING, emit
 
@@ -124,7 +124,7 @@ class Mailbox:
                     self._patience.refused * (1 << min(self._refusals - 1, 9)), self._patience.refused_longest
                 )
                 until_changed = client.secret(self._config)
-                await self._complain("refused", str(error), "imap-refused")
+                await self._complain("refused", str(error), Alarm.IMAP_REFUSED)
             except (Lost, *OUTAGES) as error:
                 seconds = await self._down(str(error))
             except Exception as error:
@@ -177,17 +177,17 @@ class Mailbox:
         self._failures += 1
         now = self._clock()
         self._down_since = self._down_since or now
-        alarm = "imap-down" if now - self._down_since >= self._patience.alarm * 1000 else ""
+        alarm = Alarm.IMAP_DOWN if now - self._down_since >= self._patience.alarm * 1000 else None
         await self._complain("lost", words, alarm)
         longest = min(self._patience.longest, 1 << min(self._failures - 1, 20))
         return longest + random.uniform(0, min(1, longest / 2))
 
-    async def _complain(self, reason: str, words: str, alarm: str) -> None:
+    async def _complain(self, reason: str, words: str, alarm: Alarm | None) -> None:
         emit("imap.down", mailbox=self.name, reason=reason, words=words)
         if alarm:
             await self._alarm(alarm, words)
 
-    async def _alarm(self, kind: str, words: str) -> None:
+    async def _alarm(self, kind: Alarm, words: str) -> None:
         with self._watching_on():
             async with self._store.begin() as tx:
                 await raise_alarm(tx, self._society, kind, f"mailbox {self.name}: {words}", self._clock())
@@ -235,7 +235,7 @@ class Mailbox:
             entries = await self._ledger.entries(tx, folder.uidvalidity)
             if learnt is Learnt.RENUMBERED:
                 words = f"mailbox {self.name}: its mails have new numbers; only those of the last 3 hours are answered"
-                await raise_alarm(tx, self._society, "imap-renumbered", words, now)
+                await raise_alarm(tx, self._society, Alarm.IMAP_RENUMBERED, words, now)
         emit("imap.watching", mailbox=self.name, reason=learnt.value, first_uid=folder.first_uid)
         self._memory = _Memory(folder)
         self._memory.note(entries)
@@ -348,7 +348,7 @@ class Mailbox:
             if told:
                 words = f"mailbox {self.name}: {len(told)} mails came in too long ago to be answered by a robot"
                 words += "; `mailbot imap list --ignored` says whose"
-                await raise_alarm(tx, self._society, "imap-ignored", words, self._clock())
+                await raise_alarm(tx, self._society, Alarm.IMAP_IGNORED, words, self._clock())
         for reason, count in Counter(one.reason for one in told).items():
             emit("imap.ignored", mailbox=self.name, reason=reason, mails=count)
         self._memory.note(entries)
