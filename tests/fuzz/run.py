@@ -1,18 +1,21 @@
 """`make fuzz`: looks for bytes that break a law of `targets.py`, guided by the branches they reach.
 
-Each target gets the same share of the time and begins with its seeds and all that was found before. What breaks a law
-is left in `found/TARGET/`, where `test_fuzz.py` tries it again in every test run; commit it together with the repair.
+Each target gets the same share of the time, its start-up included, and begins with its seeds and all that was found
+before; a quarter of its share goes to inputs by chance, without coverage (`chance.py`). What breaks a law is left in
+`found/TARGET/`, where `test_fuzz.py` tries it again in every test run; commit it together with the repair.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -21,46 +24,59 @@ from tests.fuzz.targets import TARGETS
 
 FOUND = Path(__file__).with_name("found")
 LONGEST = 4 * 1024  # octets of one input
-HANGS = 20  # seconds after which an input counts as found: all readers are linear
+CHANCE = 0.25  # of a target's time
+HANGS = 60  # seconds after which an input counts as found: all readers are linear, but slow while they are watched
 
 
-def fuzz(name: str, seconds: int, found: Path = FOUND) -> bool:
+def fuzz(name: str, seconds: float, found: Path = FOUND) -> bool:
     """True when nothing was found. Prints one line."""
-    kept = found / name
+    kept, begun = found / name, time.monotonic()
+    target = TARGETS.get(name)
+    share = CHANCE if target else 0
     with tempfile.TemporaryDirectory() as folder:
         corpus, news = Path(folder, "corpus"), Path(folder, "news")
         corpus.mkdir()
         news.mkdir()
-        seeds = (
-            [*TARGETS[name].seeds(), *(one.read_bytes() for one in sorted(kept.glob("*")))] if name in TARGETS else []
-        )
+        seeds = [*target.seeds(), *(one.read_bytes() for one in sorted(kept.glob("*")))] if target else []
         for number, seed in enumerate(seeds):
             (corpus / str(number)).write_bytes(seed)
-        ended = subprocess.run(
-            [
-                *(sys.executable, "-W", "ignore", "-m", "tests.fuzz.one", name, str(corpus)),
-                *(f"-max_total_time={seconds}", f"-max_len={LONGEST}", f"-timeout={HANGS}", "-rss_limit_mb=2048"),
-                *(f"-artifact_prefix={news}/", "-print_final_stats=1"),
-            ],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        ended = [_run("one", name, begun + seconds * (1 - share), str(corpus), *_options(news))]
+        if target:
+            ended.append(_run("chance", name, begun + seconds, str(news)))
         hits = sorted(news.glob("*"))
         for hit in hits:
             kept.mkdir(parents=True, exist_ok=True)
             shutil.copy(hit, kept / hit.name)
-        tries = re.search(r"stat::number_of_executed_units:\s*(\d+)", ended.stderr)
-        reached = re.findall(r"cov: (\d+)", ended.stderr)
+        tries = re.search(r"stat::number_of_executed_units:\s*(\d+)", ended[0].stderr)
+        reached = re.findall(r"cov: (\d+)", ended[0].stderr)
+        chance = sum(int(one.stdout) for one in ended[1:] if one.stdout.strip().isdigit())
         print(
             f"{name:8} {int(tries[1]) if tries else 0:9,} inputs, {reached[-1] if reached else 0:>5} branches, "
+            f"{chance:7,} by chance, {time.monotonic() - begun:4.0f} s, "
             + (f"FOUND {', '.join(str(kept / hit.name) for hit in hits)}" if hits else "nothing found"),
             flush=True,
         )
-    if hits or ended.returncode:
-        print("\n".join([*ended.stdout.splitlines()[-20:], *ended.stderr.splitlines()[-12:]]), flush=True)
-    return not hits and ended.returncode == 0
+    failed = any(one.returncode for one in ended)
+    if hits or failed:
+        for one in ended:
+            print("\n".join([*one.stdout.splitlines()[-20:], *one.stderr.splitlines()[-12:]]), flush=True)
+    return not hits and not failed
+
+
+def _options(news: Path) -> list[str]:
+    """What libFuzzer is told."""
+    limits = [f"-max_len={LONGEST}", f"-timeout={HANGS}", f"-report_slow_units={HANGS}", "-rss_limit_mb=2048"]
+    return [*limits, f"-artifact_prefix={news}/", "-print_final_stats=1"]
+
+
+def _run(module: str, name: str, until: float, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", f"tests.fuzz.{module}", name, str(until), *more],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
 
 
 def main() -> int:
@@ -73,8 +89,8 @@ def main() -> int:
     names = options.targets or list(TARGETS)
     if unknown := set(names) - set(TARGETS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    seconds = max(1, round(options.minutes * 60 * options.jobs / len(names)))
-    print(f"{len(names)} targets, {seconds} s each, {options.jobs} at a time", flush=True)
+    seconds = options.minutes * 60 / math.ceil(len(names) / options.jobs)
+    print(f"{len(names)} targets, {seconds:.0f} s each, {options.jobs} at a time", flush=True)
     with ThreadPoolExecutor(options.jobs) as pool:
         return 0 if all([*pool.map(partial(fuzz, seconds=seconds), names)]) else 1
 

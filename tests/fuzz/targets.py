@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from urllib.parse import urlencode
+from zlib import crc32
 
 from mailbot.credentials import KeyRing, LinkPurpose, decode_id, encode_id, mint, read
 from mailbot.credentials.codes import FORMAT, is_code, read_code, short_code
@@ -41,10 +42,31 @@ SOCIETY = "alpha"
 
 @dataclass(frozen=True)
 class Target:
-    """`seeds` show a fuzzer what such bytes look like."""
+    """`seeds` show a fuzzer what such bytes look like. `grows`: the readers behind `check` have limits that lie far
+    beyond what a fuzzer writes, so some inputs are tried as `grown` ones, too."""
 
     check: Callable[[bytes], None]
     seeds: Callable[[], Iterable[bytes]]
+    grows: bool = False
+
+    def run(self, data: bytes) -> None:
+        """What fuzzers call."""
+        self.check(data)
+        if self.grows and crc32(data) % 64 == 0:
+            for one in grown(data):
+                self.check(one)
+
+
+def grown(data: bytes) -> Iterator[bytes]:
+    """`data` beyond the limits of a field (8 KiB) and of a header block or a report (64 KiB): the whole of it again and
+    again, and a piece of it that swells where it stands."""
+    if not data:
+        return
+    place = crc32(data) % len(data)
+    piece = data[place : place + 60]
+    yield data * (70_000 // len(data) + 1)
+    for octets in (9_000, 70_000):
+        yield data[:place] + piece * (octets // len(piece) + 1) + data[place:]
 
 
 def _mails() -> list[bytes]:
@@ -356,8 +378,8 @@ _CELLS = (
 
 TARGETS = {
     "address": Target(address, _addresses),
-    "header": Target(header, _mails),
-    "report": Target(report, _mails),
+    "header": Target(header, _mails, grows=True),
+    "report": Target(report, _mails, grows=True),
     "results": Target(results, _results),
     "reply": Target(reply, _replies),
     "commands": Target(commands, lines),
