@@ -6,17 +6,17 @@ Times are milliseconds since 1970 UTC.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any
 
-from sqlalchemy import case, delete, select
+from sqlalchemy import ColumnElement, and_, case, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.delivery.policy import Lane
 from mailbot.mail.address import Address, stored
-from mailbot.mail.causes import Cause
+from mailbot.mail.causes import Cause, perhaps_refused
 from mailbot.store.engine import insert
 from mailbot.store.keys import among, values
 from mailbot.store.tables import suppression
@@ -137,15 +137,33 @@ DISPROVED = frozenset({Cause.UNKNOWN_USER, Cause.DISABLED, Cause.FULL})
 """What a mail that came from the address, and was proved to, shows to be over."""
 
 
+async def disprove(tx: AsyncConnection, known: Mapping[Key, Known]) -> set[Key]:
+    """The owners of these addresses (`known`: what `causes` says) wrote from them, so there are mailboxes: `DISPROVED`
+    is forgotten. What may as well have been the member's refusal list was it, and becomes `filtered` -> these keys."""
+    over = {key for key, what in known.items() if what.cause in DISPROVED}
+    lists = {key for key in over if perhaps_refused(known[key].cause, key[1].rpartition("@")[2])}
+    for mine in _of(lists, (Cause.UNKNOWN_USER,)):
+        await tx.execute(update(suppression).where(mine).values(cause=Cause.FILTERED.value))
+    await clear(tx, over - lists, DISPROVED)
+    return lists
+
+
 async def clear(tx: AsyncConnection, keys: Collection[Key], causes: Collection[Cause] = KEPT) -> int:
     """Forgets what is known of these addresses, one statement a society; of how many something was known."""
-    gone = 0
-    for society in sorted({society for society, _ in keys}):
-        c = suppression.c
-        mine = sorted({key for one, key in keys if one == society})
-        over = (c.society == society, c.address_key.in_(mine), c.cause.in_([cause.value for cause in causes]))
-        gone += (await tx.execute(delete(suppression).where(*over))).rowcount
-    return gone
+    return sum([(await tx.execute(delete(suppression).where(mine))).rowcount for mine in _of(keys, causes)])
+
+
+def _of(keys: Collection[Key], causes: Collection[Cause]) -> list[ColumnElement[bool]]:
+    """Rows of these addresses with one of these causes, a condition for each society."""
+    c = suppression.c
+    return [
+        and_(
+            c.society == society,
+            c.address_key.in_(sorted({key for one, key in keys if one == society})),
+            c.cause.in_([cause.value for cause in causes]),
+        )
+        for society in sorted({society for society, _ in keys})
+    ]
 
 
 async def rows(

@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.config import Settings
 from mailbot.credentials import verp
-from mailbot.delivery import suppression
 from mailbot.intake.budgets import ALARMS, SILENT, STRANGERS, Asker, Budgets
 from mailbot.intake.lookups import UNANSWERED, LookupTrouble
 from mailbot.intake.screening import HEARD, Action, OwnAddresses, Reason, Tier, Verdict, judge, silence
@@ -310,9 +309,10 @@ class Reception:
         for (society, kind), text in sorted(alarms.items()):  # one a batch; in order, for the rows are locks
             await raise_alarm(tx, society, kind, text, now)
         asked = [(w.society, w.verdict.address, w) for w, _ in wanted if w.verdict.address is not None]
-        proved = {(society, author.key) for society, author, w in asked if w.verdict.tier is Tier.PROVED}
-        await suppression.clear(tx, proved, suppression.DISPROVED)  # there is a mailbox: its owner wrote from it
-        requests = [LinkRequest(society, author, w.inbound.message_id, answer=True) for society, author, w in asked]
+        requests = [
+            LinkRequest(society, author, w.inbound.message_id, answer=True, proved=w.verdict.tier is Tier.PROVED)
+            for society, author, w in asked
+        ]
         ids = await request_links(ctx, tx, requests, now)
         for (_, row), outbox_id in zip(wanted, ids, strict=True):
             row["outbox_id"] = outbox_id

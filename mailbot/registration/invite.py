@@ -62,6 +62,8 @@ class LinkRequest:
     in_reply_to: str | None = None
     answer: bool = False
     """True for the answer to a mail (RFC 3834: auto-replied), False for a request from a page."""
+    proved: bool = False
+    """Whether that mail was proved to come from the address."""
 
 
 def mail_deadline(created_at: int, expires_at: int) -> int:
@@ -79,6 +81,8 @@ async def request_links(ctx: Context, tx: AsyncConnection, requests: Sequence[Li
     wanted = sorted({(r.society, r.address.key) for r in requests})
     known = await suppression.causes(tx, wanted)
     plain = {key for key, what in known.items() if what.cause is Cause.FILTERED}
+    wrote = {(r.society, r.address.key) for r in requests if r.proved}
+    plain |= await suppression.disprove(tx, {key: what for key, what in known.items() if key in wrote})
     live: dict[tuple[str, str], list[tuple[int, int, int, int]]] = {key: [] for key in wanted}
     found = await tx.execute(_LIVE, {**values(wanted), "now": now})
     for society, address_key, *row in found:

@@ -73,7 +73,8 @@ async def ask_proof(
 ) -> None:
     """Mails the link that makes `address` count as the member's `slot`; an earlier one for that slot dies.
 
-    Whoever asks is known otherwise, so one mail is tried though mail did not reach the address before.
+    Whoever asks is known otherwise, so one mail is tried though mail did not reach the address before. Nothing shows
+    that there is a mailbox, so what may have been a refusal list is forgotten, too; another refusal says so again.
     """
     link_id = new_id()
     expires_at = now + society.links.address_proof_minutes * MINUTE_MS

@@ -14,7 +14,7 @@ from mailbot.mail.address import parse_typed
 from mailbot.mail.causes import Cause
 from mailbot.registration import codes, mailfacts
 from mailbot.registration.codes import CodeOpens
-from mailbot.registration.invite import CODE_TRIES
+from mailbot.registration.invite import CODE_TRIES, LinkRequest, request_links
 from mailbot.registration.outcomes import Refused
 from mailbot.store import new_id
 from mailbot.store.tables import budget, link, outbox
@@ -250,11 +250,41 @@ async def test_after_a_filtered_mail_the_next_invitation_has_no_url(here: World)
     assert (await enter(here, said["code"])).link_id == first
 
 
-@pytest.mark.parametrize("cause", [Cause.FULL, Cause.UNKNOWN_USER, Cause.COMPLAINT])
-async def test_other_causes_do_not_change_the_letter(here: World, cause: Cause) -> None:
-    await filtered(here, cause=cause)
-    await here.link("yokokou", ADDRESS)
-    assert await letters(here) == ["invitation"]
+async def ask(here: World, *addresses: str, proved: bool = True) -> None:
+    async with here.ctx.store.begin() as tx:
+        requests = [LinkRequest("yokokou", parse_typed(one), proved=proved) for one in addresses]
+        await request_links(here.ctx, tx, requests, here.now)
+
+
+@pytest.mark.parametrize(
+    ("address", "cause", "proved", "letter", "kept"),
+    [
+        (ADDRESS, Cause.FULL, True, "invitation", None),
+        (ADDRESS, Cause.COMPLAINT, True, "invitation", "complaint"),
+        (ADDRESS, Cause.FILTERED, True, "invitation-plain", "filtered"),
+        # carriers say so of a refusal list, too; who writes from there has a mailbox
+        (ADDRESS, Cause.UNKNOWN_USER, True, "invitation-plain", "filtered"),
+        (ADDRESS, Cause.UNKNOWN_USER, False, "invitation", "unknown-user"),
+        ("hanako@gmail.com", Cause.UNKNOWN_USER, True, "invitation", None),
+    ],
+)
+async def test_what_was_known_of_the_address_decides_the_letter(
+    here: World, address: str, cause: Cause, proved: bool, letter: str, kept: str | None
+) -> None:
+    await filtered(here, address, cause)
+    await filtered(here, "taro@docomo.ne.jp", Cause.UNKNOWN_USER)
+    await ask(here, address, proved=proved)
+    assert await letters(here) == [letter]
+    found = dict(await here.rows(select(suppression_table.c.address, suppression_table.c.cause)))
+    assert found == {"taro@docomo.ne.jp": "unknown-user"} | ({address: kept} if kept else {})
+
+
+async def test_a_proved_mail_costs_no_statement_more_where_nothing_is_known(here: World) -> None:
+    seen: list[str] = []
+    engine = here.ctx.store.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", lambda _c, _k, statement, *_: seen.append(statement))
+    await ask(here, ADDRESS, "taro@docomo.ne.jp")
+    assert [one.split()[0] for one in seen if "suppression" in one] == ["SELECT"]
 
 
 async def wear_out(here: World) -> None:

@@ -69,19 +69,26 @@ async def test_a_member_whose_phone_opens_no_link_registers_and_later_gets_a_new
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_who_lets_no_links_in_gets_a_letter_without_one_until_registered(at: Stage) -> None:
+@pytest.mark.parametrize(
+    ("refusal", "cause"),
+    [("550 5.7.1 Message refused by the recipient", "filtered"), ("550 Unknown user", "unknown-user")],
+)
+async def test_who_lets_no_links_in_gets_a_letter_without_one_until_registered(
+    at: Stage, refusal: str, cause: str
+) -> None:
     address, letter = f"m{at.new_address()}".replace("phone.example", "docomo.ne.jp"), at.letter("yokokou")
-    at.sink.rule = lambda step, said: "550 5.7.1 Message refused by the recipient" if step == "rcpt" else None
+    at.sink.rule = lambda step, said: refusal if step == "rcpt" else None
     await asyncio.to_thread(at.robot.send_blank_mail, address, "touroku@yokokou.example")
     for _ in range(400):
         if known := await at.sql("SELECT cause FROM suppression WHERE address = ?", address):
             break
         await asyncio.sleep(0.05)
-    assert known == [("filtered",)]
+    assert known == [(cause,)]
     at.sink.rule = None
     to, again = "touroku@yokokou.example", "<2@phone.example>"
     await asyncio.to_thread(at.robot.send_blank_mail, address, to, message_id=again)
     (mail,) = await at.mails(address, INVITED)
+    assert await at.sql("SELECT cause FROM suppression WHERE address = ?", address) == [("filtered",)]
     assert mail.message["Auto-Submitted"] == "auto-replied"
     assert mail.message["In-Reply-To"] == "<2@phone.example>"
     assert not re.search(r"://|www|127\.0\.0\.1|localhost", body(mail))
