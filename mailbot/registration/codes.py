@@ -49,8 +49,8 @@ class CodeOpens:
 async def enter(
     ctx: Context, society: Society, typed_address: str, typed_code: str, network: str, now: int
 ) -> CodeOpens | Refused:
-    """Refused: what cannot be an address or a code, by field; 429 over a budget of the network or the address; else one
-    sentence, whether the address is unknown, the code wrong, worn out or too old."""
+    """Refused: what cannot be an address or a code, by field; 429 over a budget of the network or, for a wrong code, of
+    the address; else one sentence, whether the address is unknown, the code wrong, worn out or too old."""
     address = choices.address(ctx, typed_address, "address", society.label("code.address"))
     code = read_code(typed_code)
     found = [address] if isinstance(address, Complaint) else []
@@ -58,22 +58,24 @@ async def enter(
         found.append(Complaint("code", _no_code(typed_code, society.label("code.code"))))
     if found or isinstance(address, Complaint):
         return Refused(tuple(found))
-    hits = limits.codes(ctx.settings.site, society, address, network)
+    at_address, at_network = limits.codes(ctx.settings.site, society, address, network)
     async with ctx.store.begin() as tx:
-        ledger = await Ledger.lock(tx, [hit.key for hit in hits], now)
-        over = ledger.allow(hits)
+        ledger = await Ledger.lock(tx, [at_address.key, at_network.key], now)
+        stopped = ledger.allow([at_network])
+        over = stopped or ledger.allow([at_address])
         await ledger.save(tx)
-        opens = await _look(ctx, tx, society, address.key, code, now) if over is None else None
+        # anybody can use up an address's budget: its owner's right code opens all the same, for its link bounds guesses
+        opens = await _look(ctx, tx, society, address.key, code, now) if stopped is None else None
         if opens is not None:
-            await ratelimit.forgive(tx, hits)
+            await ratelimit.forgive(tx, [at_network] if over else [at_address, at_network])
+    if opens is not None:
+        emit("code.accepted", society=society.id, reason=opens.purpose.value)
+        return opens
     if over is not None:
         emit("code.refused", society=society.id, reason=over.scope)
         return Refused.whole(words.too_often(ledger.again_at(over), now) + _URL_STAYS, 429)
-    if opens is None:
-        emit("code.refused", society=society.id, reason="wrong")
-        return Refused.whole(_wrong(society))
-    emit("code.accepted", society=society.id, reason=opens.purpose.value)
-    return opens
+    emit("code.refused", society=society.id, reason="wrong")
+    return Refused.whole(_wrong(society))
 
 
 async def _look(
@@ -120,5 +122,5 @@ def _wrong(society: Society) -> str:
         f"{society.label('code.address')}または{society.label('code.code')}が違うか、期限が過ぎています。"
         "メールの文字と見比べて、もう一度入力してください。"
         f"{CODE_TRIES}回違うと、その{society.label('code.code')}は使えなくなります。"
-        "そのときは、この画面の下から、新しいご案内をお受け取りください。"
+        "そのときは、もう一度お申し込みください。お申し込みの入り口は、この画面の下にあります。"
     )

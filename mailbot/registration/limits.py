@@ -80,13 +80,14 @@ def wish(site: Site, society: Society, typed: Address, what: str) -> Hit:
 
 
 CODES_A_DAY = 50
-"""Short codes typed with one mail address, known or not."""
+"""Wrong short codes typed with one mail address, known or not, before the answer is to wait."""
 
 
-def codes(site: Site, society: Society, typed: Address, network: str) -> list[Hit]:
-    """Tries at the short codes of an address; its row comes first: it is the lock that lets them in one by one."""
+def codes(site: Site, society: Society, typed: Address, network: str) -> tuple[Hit, Hit]:
+    """Tries at the short codes of an address, and from a network. The address's row is the lock that lets them in one
+    by one."""
     hour = 6 * site.budgets.link_failures_per_10_minutes
-    return [
+    return (
         Hit(society.id, "code", typed.key, Limits(day=CODES_A_DAY)),
         Hit(society.id, "code-network", network, Limits(hour=hour)),
-    ]
+    )

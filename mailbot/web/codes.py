@@ -17,14 +17,16 @@ async def ask(visit: Visit) -> Response:
 
 
 async def submit(visit: Visit) -> Response:
-    """Right: what the URL would have done. A wrong code counts for the network as a wrong link does."""
+    """Right: what the URL would have done. A wrong code counts for the network as a wrong link does; from a network
+    that guessed too often nothing is looked at."""
+    if (again_at := visit.web.guesses.again_at(visit.network, visit.now)) is not None:
+        return too_many(visit, again_at)
     form = visit.form
     address, code = form.get("address", ""), form.get("code", "")
     result = await codes.enter(visit.ctx, visit.society, address, code, visit.network, visit.now)
     if not isinstance(result, Refused):
         return landing.let_in(visit, result.link_id, result.purpose)
-    guessed = result.status == 422 and not any(complaint.field for complaint in result.complaints)
-    if guessed and (again_at := visit.web.guesses.count(visit.network, visit.now)) is not None:
-        return too_many(visit, again_at)
+    if result.status == 422 and not any(complaint.field for complaint in result.complaints):
+        visit.web.guesses.count(visit.network, visit.now)
     values = {"address": address, "code": code}
     return visit.refuse("code.html", result, case=HelpCase.NO_MAIL, values=values, **ways_in(visit.society))

@@ -71,6 +71,11 @@ class Guesses:
         self._most = most_networks
         self._seen: OrderedDict[str, tuple[int, int]] = OrderedDict()
 
+    def again_at(self, network: str, now: int) -> int | None:
+        """When a network over its limit may guess again; None while it may."""
+        begun, count = self._seen.get(network, (now, 0))
+        return begun + self.WINDOW_MS if count >= self._limit and begun <= now < begun + self.WINDOW_MS else None
+
     def count(self, network: str, now: int) -> int | None:
         """Notes one bad link. Returns None within the limit, else the time at which the network may guess again."""
         begun, count = self._seen.get(network, (now, 0))

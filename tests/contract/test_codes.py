@@ -12,7 +12,7 @@ from mailbot.delivery.mails import ClaimedMail
 from mailbot.delivery.suppression import Note, Source
 from mailbot.mail.address import parse_typed
 from mailbot.mail.causes import Cause
-from mailbot.registration import codes, mailfacts
+from mailbot.registration import codes, limits, mailfacts
 from mailbot.registration.codes import CodeOpens
 from mailbot.registration.invite import CODE_TRIES, LinkRequest, request_links
 from mailbot.registration.outcomes import Refused
@@ -198,6 +198,47 @@ async def test_ten_wrong_tries_end_the_code_and_not_the_link(here: World) -> Non
     assert (row.spent_at, row.revoked_at) == (None, None)
     fresh = await put_link(here, LinkPurpose.REGISTRATION, created_at=NOW + 1)
     assert (await enter(here, await code_of(here, fresh))).link_id == fresh
+
+
+async def test_the_51st_wrong_try_waits_and_the_right_code_still_opens(here: World) -> None:
+    link_id = await here.link("yokokou", ADDRESS)
+    for known in (ADDRESS, "nobody@docomo.ne.jp"):
+        tries = [(await enter(here, WRONG, known, f"203.0.{n}.0/24")).status for n in range(limits.CODES_A_DAY + 2)]
+        assert tries == [422] * limits.CODES_A_DAY + [429] * 2, known
+    assert await failures(here, link_id) == limits.CODES_A_DAY + 2
+    worn = await enter(here, await code_of(here, link_id), network="203.1.0.0/24")
+    assert (worn.status, "メールのURLが開けるときは" in texts(worn)[0]) == (429, True)
+    here.now += 1
+    fresh = await put_link(here, LinkPurpose.REGISTRATION)
+    for n in range(CODE_TRIES - 1):
+        assert (await enter(here, WRONG, network=f"203.2.{n}.0/24")).status == 429
+    assert (await enter(here, await code_of(here, fresh))).link_id == fresh
+    assert await failures(here, fresh) == CODE_TRIES - 1
+    await enter(here, WRONG)
+    assert (await enter(here, await code_of(here, fresh))).status == 429
+
+
+async def test_as_many_codes_are_compared_for_everybody(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    links = [await put_link(here, LinkPurpose.REGISTRATION, created_at=NOW - n) for n in range(codes.COMPARED + 1)]
+    compared = []
+
+    def is_code(typed: str, expected: str) -> bool:
+        compared.append(expected)
+        return typed == expected
+
+    monkeypatch.setattr(codes, "is_code", is_code)
+    for address in (ADDRESS, "nobody@docomo.ne.jp"):
+        for code in (WRONG, await code_of(here, links[0])):
+            compared.clear()
+            await enter(here, code, address)
+            assert len(compared) == codes.COMPARED
+
+
+async def test_the_eighth_link_has_a_code_and_the_ninth_has_none(here: World) -> None:
+    links = [await put_link(here, LinkPurpose.REGISTRATION, created_at=NOW - n) for n in range(codes.COMPARED + 1)]
+    assert (await enter(here, await code_of(here, links[7]))).link_id == links[7]
+    assert isinstance(await enter(here, await code_of(here, links[8])), Refused)
+    assert [await failures(here, one) for one in links] == [1] * 8 + [0]
 
 
 async def test_many_at_once_are_as_many(here: World) -> None:

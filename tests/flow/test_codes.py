@@ -180,7 +180,17 @@ async def test_a_network_that_guesses_is_told_to_wait(home: House) -> None:
     async with browser(home) as guesser, browser(home, "198.51.100.7") as other:
         tries = [(await typed(guesser, "yokokou", ADDRESS, WRONG)).status for _ in range(22)]
         assert tries == [422] * 20 + [429] * 2
+        assert (await typed(guesser, "yokokou", "taro@docomo.ne.jp", code)).status == 429  # nothing is looked at
         assert (await typed(other, "yokokou", "taro@docomo.ne.jp", code)).heading == "新規利用登録"
+
+
+async def test_who_needs_a_new_code_finds_the_way_in_on_the_page(home: House) -> None:
+    ways = {"kenpos": "初回登録ページに移動する", "yokokou": "touroku@yokokou.example"}
+    for society, way in ways.items():
+        async with browser(home) as member:
+            page = await typed(member, society, ADDRESS, WRONG)
+            assert "お申し込みの入り口は、この画面の下にあります" in page.errors[0]
+            assert way in page.text
 
 
 async def test_ten_wrong_codes_leave_the_url_as_it_was(home: House) -> None:

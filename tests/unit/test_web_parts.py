@@ -110,6 +110,9 @@ def test_guesses_are_counted_by_network_for_ten_minutes() -> None:
     assert [guesses.count("a", NOON + i) for i in range(20)] == [None] * 20
     assert guesses.count("a", NOON + 20) == NOON + 600_000
     assert guesses.count("b", NOON + 20) is None
+    at = (NOON, NOON + 599_999, NOON + 600_000)
+    assert [guesses.again_at("a", now) for now in at] == [NOON + 600_000, NOON + 600_000, None]
+    assert guesses.again_at("b", NOON) is guesses.again_at("c", NOON) is None
     assert guesses.count("a", NOON + 600_000) is None
 
 
