@@ -135,14 +135,12 @@ async def open_ring(settings: Settings, store: Store, now: int) -> KeyRing:
 
 
 def open_signer(settings: Settings) -> Signer:
-    """Signs with the keys whose selectors the configuration names; a key that is not there is made."""
-    section = settings.site.dkim
-    wanted = [(section.selector, RSAPrivateKey), (section.ed25519_selector, Ed25519PrivateKey)]
+    """Signs with the keys whose selectors the configuration names. Raises StartProblem, also where one is missing."""
+    if missing := missing_keys(settings):
+        raise StartProblem(missing)
     keys: list[tuple[bytes, Key]] = []
-    for selector, kind in wanted if section.ed25519_selector else wanted[:1]:
-        path = section.file(selector)
-        if not path.exists():
-            write_private(path, generate_key(ed25519=kind is Ed25519PrivateKey))
+    for selector, kind in signing(settings):
+        path = settings.site.dkim.file(selector)
         key = read_key(path)
         if not isinstance(key, kind):
             raise StartProblem([f"{path}: not the kind of key that the configuration wants under this name"])
@@ -150,13 +148,46 @@ def open_signer(settings: Settings) -> Signer:
     return Signer(keys)
 
 
+def signing(settings: Settings) -> list[tuple[str, type[Key]]]:
+    """Selectors that sign, and the kind of key each wants."""
+    section = settings.site.dkim
+    wanted: list[tuple[str, type[Key]]] = [
+        (section.selector, RSAPrivateKey),
+        (section.ed25519_selector, Ed25519PrivateKey),
+    ]
+    return [(selector, kind) for selector, kind in wanted if selector]
+
+
+def missing_keys(settings: Settings) -> list[str]:
+    """What to do about each signing key that is not there. Another key under a selector that is published already would
+    break every signature, so none is made by the way."""
+    files = [settings.site.dkim.file(selector) for selector, _ in signing(settings)]
+    return [
+        f"{path}: this DKIM key is missing: copy it from the machine that has it; where there never was one, "
+        "`mailbot keys dkim --make` makes it"
+        for path in files
+        if not path.exists()
+    ]
+
+
+def make_keys(settings: Settings) -> None:
+    """Makes the signing keys that are not there."""
+    for selector, kind in signing(settings):
+        path = settings.site.dkim.file(selector)
+        if not path.exists():
+            write_private(path, generate_key(ed25519=kind is Ed25519PrivateKey))
+
+
+def lying_keys(settings: Settings) -> list[str]:
+    """Selectors of all keys in the folder; a new installation has none."""
+    return sorted(path.stem.removeprefix("dkim-") for path in settings.site.dkim.folder.glob("dkim-*.pem"))
+
+
 def dkim_keys(settings: Settings) -> dict[str, Key]:
     """Selector -> key, of all that lie in the folder: those that sign first, then the next and the former ones."""
-    open_signer(settings)
-    section = settings.site.dkim
-    signing = [selector for selector in (section.selector, section.ed25519_selector) if selector]
-    lying = sorted(path.stem.removeprefix("dkim-") for path in section.folder.glob("dkim-*.pem"))
-    return {selector: read_key(section.file(selector)) for selector in dict.fromkeys([*signing, *lying])}
+    lying = lying_keys(settings)
+    first = [selector for selector, _ in signing(settings) if selector in lying]
+    return {selector: read_key(settings.site.dkim.file(selector)) for selector in dict.fromkeys([*first, *lying])}
 
 
 def read_key(path: Path) -> Key:
@@ -273,6 +304,8 @@ class Robot:
 
     async def _run_roles(self, letters: Letters) -> None:
         settings, ctx = self.settings, self.ctx
+        if not lying_keys(settings):
+            make_keys(settings)
         signer = open_signer(settings)
         relay = self._relay or self._open_relay()
         courier = Courier(ctx, letters, signer, relay, self.clock.now)
@@ -384,6 +417,7 @@ def _heed_signals(robot: Robot, folder: Path, fresh: list[Settings], doors: Door
             candidate = load(folder)
             if found := problems(candidate, build_letters(candidate)):
                 raise StartProblem(found)
+            open_signer(candidate)
             for endpoint in endpoints(candidate, robot.roles):
                 doors.take(endpoint).close()
         except (ConfigError, StartProblem) as error:

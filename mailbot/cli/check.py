@@ -87,7 +87,8 @@ def _dns(addresses: list[str], helo: str) -> list[Row]:
         addresses=known,
         now=time.time_ns() // 1_000_000,
     )
-    return [_row(one.what, one.mark, one.words, one.paste) for one in found]
+    missing = [_row("DKIM key", "MEND", words) for words in app.missing_keys(settings)]
+    return [*missing, *(_row(one.what, one.mark, one.words, one.paste) for one in found)]
 
 
 def _unvouched(site: Site) -> list[str]:
@@ -132,9 +133,12 @@ async def _checks() -> AsyncIterator[tuple[str, bool, str]]:
                 held = held_words(await stops.held(tx))
             yield "outgoing mail", not held, "; ".join(held) or "leaves as it comes"
             yield "keys", True, f"ring {ctx.ring.fingerprint()[:8]}, active key {ctx.ring.active(now).letter}"
-        app.open_signer(settings)
-        selectors = [text for text in (settings.site.dkim.selector, settings.site.dkim.ed25519_selector) if text]
-        yield "DKIM", True, f"signs with {' and '.join(selectors)}; `mailbot check --dns` compares with the DNS"
+        if app.lying_keys(settings):
+            app.open_signer(settings)
+            selectors = [selector for selector, _ in app.signing(settings)]
+            yield "DKIM", True, f"signs with {' and '.join(selectors)}; `mailbot check --dns` compares with the DNS"
+        else:
+            yield "DKIM", True, "no key yet: the first start makes it, or before it `mailbot keys dkim --make`"
     except app.StartProblem as error:
         for text in error.problems:
             yield "database and keys", False, text

@@ -9,7 +9,7 @@ import typer
 from mailbot import app, audit, credentials
 from mailbot.cli import common
 from mailbot.config import Settings
-from mailbot.mail.dkim import generate_key, next_selector
+from mailbot.mail.dkim import Key, generate_key, next_selector
 from mailbot.office import keywork
 from mailbot.office.dnscheck.records import dkim_records, zone_line
 
@@ -111,22 +111,34 @@ def retire(key: Annotated[str, typer.Argument(help="The key's letter, from `keys
     print(common.run(work()))
 
 
-def dkim(json: common.Json = False) -> None:
+def dkim(
+    json: common.Json = False,
+    make: Annotated[
+        bool,
+        typer.Option("--make", help="Make signing keys that are missing. Not on a second machine: copy them there."),
+    ] = False,
+) -> None:
     """The DNS records that make our signatures verifiable: every key for every sender domain."""
-    _show_keys(common.settings(), json)
+    loaded = common.settings()
+    if make:
+        app.make_keys(loaded)
+    elif missing := app.missing_keys(loaded):
+        raise common.fail(app.StartProblem(missing))
+    _show_keys(loaded, json)
 
 
 def dkim_rotate(json: common.Json = False) -> None:
     """Make the next DKIM keys beside those that sign, and print what to publish before they do."""
     loaded = common.settings()
-    section = loaded.site.dkim
     lines = []
-    for option, old in (("selector", section.selector), ("ed25519_selector", section.ed25519_selector)):
-        if old:
-            new = next_selector(old)
-            if not section.file(new).exists():
-                app.write_private(section.file(new), generate_key(ed25519=option != "selector"))
-            lines.append(f'{option} = "{new}"')
+    for (old, kind), option in zip(app.signing(loaded), ("selector", "ed25519_selector"), strict=False):
+        new = next_selector(old)
+        while _taken(loaded, new, kind):
+            new = next_selector(new)
+        path = loaded.site.dkim.file(new)
+        if not path.exists():
+            app.write_private(path, generate_key(ed25519=option != "selector"))
+        lines.append(f'{option} = "{new}"')
     _show_keys(loaded, json)
     if not json:
         print(
@@ -135,6 +147,13 @@ def dkim_rotate(json: common.Json = False) -> None:
             "; and reload the robot. Former records stay for 7 days: mails signed with them are still on their way.",
             sep="\n",
         )
+
+
+def _taken(loaded: Settings, selector: str, kind: type[Key]) -> bool:
+    """Whether this name signs already, or belongs to a key of the other kind."""
+    path = loaded.site.dkim.file(selector)
+    signs = selector in (old for old, _ in app.signing(loaded))
+    return signs or (path.exists() and not isinstance(app.read_key(path), kind))
 
 
 def _show_keys(loaded: Settings, json: bool) -> None:

@@ -303,8 +303,8 @@ class DkimSection(Section):
     ed25519_selector: str = ""
     """The same for a second signature by an Ed25519 key; without one there is none."""
     folder: Path = Path()
-    """Folder of the private keys, dkim-<selector>.pem (mode 0600); a key that is not there is made at the start. Empty
-    means the data folder."""
+    """Folder of the private keys, dkim-<selector>.pem (mode 0600). A start makes them where the folder holds none at
+    all, and else calls what is missing a problem. Empty means the data folder."""
 
     @field_validator("selector", "ed25519_selector")
     @classmethod

@@ -148,6 +148,16 @@ async def test_sighup_takes_good_files_and_leaves_broken_ones(tmp_path: Path, sm
         assert made.log.count("robot.started") == 2
 
 
+async def test_a_reload_makes_no_key(tmp_path: Path, smtp_sink: Sink) -> None:
+    async with robot(tmp_path, smtp_sink.port) as made:
+        assert made.process is not None
+        (tmp_path / "config" / "mailbot.toml").write_text('[dkim]\nselector = "mailbot2"\n')
+        made.process.send_signal(signal.SIGHUP)
+        await until(lambda: "robot.reload-refused" in made.log)
+        assert "dkim-mailbot2.pem: this DKIM key is missing" in made.log
+        assert [path.name for path in (tmp_path / "var").glob("dkim-*")] == ["dkim-mailbot1.pem"]
+
+
 async def test_a_reload_refuses_nobody(tmp_path: Path, smtp_sink: Sink) -> None:
     async with robot(tmp_path, smtp_sink.port) as made:
         assert made.process is not None

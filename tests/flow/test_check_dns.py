@@ -179,6 +179,14 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         url = f'"https://pages.kenpo.example:{port}"'
         settings = {"SITE_HOST": f'"{OWN}"', "SITE_WEB_URL": url, "DKIM_ED25519_SELECTOR": '"e1"'}
         robot = Robot(tmp_path, 9, overrides=settings | nothing.environment)
+        without = json.loads(robot.command(*arguments, "--json", check=False).stdout)
+        assert [row["words"].partition(": ")[2][:24] for row in without if row["what"] == "DKIM key"] == [
+            "this DKIM key is missing"
+        ] * 2
+        assert "._domainkey." not in str(without)
+        assert "DKIM: no key yet" in robot.command("check", check=False).stdout
+        assert "this DKIM key is missing" in robot.command("keys", "dkim", check=False).stderr
+        made = robot.command("keys", "dkim", "--make").stdout
         before = robot.command(*arguments, "--json", check=False)
         assert before.returncode == 1
         rows = json.loads(before.stdout)
@@ -190,6 +198,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(row["ok"] is (row["mark"] != "MEND") for row in rows)
         lines = tuple(line for row in rows for line in row["paste"])
         printed = robot.command("keys", "dkim").stdout.splitlines()
+        assert made.splitlines() == printed
         assert set(printed) == {line for line in lines if "._domainkey." in line}
         assert "mailbot2" in robot.command("keys", "dkim-rotate").stdout
         with resolver(pasted({"pages.kenpo.example": ["A 127.0.0.1"]}, lines)) as everything:

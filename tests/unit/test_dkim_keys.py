@@ -1,8 +1,9 @@
-"""Key files by selector: made at the first start, kept, rotated beside those that sign."""
+"""Key files by selector: made where it is asked for, kept, rotated beside those that sign."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,21 +26,31 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_the_first_start_makes_what_is_missing_and_the_next_keeps_it(tmp_path: Path) -> None:
-    app.open_signer(settings(tmp_path))
+def test_what_is_missing_is_made_when_asked_for_and_kept(tmp_path: Path) -> None:
+    app.make_keys(settings(tmp_path))
     first = files(tmp_path)
     assert list(first) == ["dkim-mailbot1.pem"]
-    app.open_signer(settings(tmp_path, ed25519="ed1"))
+    app.make_keys(settings(tmp_path, ed25519="ed1"))
     both = files(tmp_path)
     assert both.keys() == {"dkim-mailbot1.pem", "dkim-ed1.pem"}
     assert both["dkim-mailbot1.pem"] == first["dkim-mailbot1.pem"]
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
-    app.open_signer(settings(tmp_path, ed25519="ed1"))
+    app.make_keys(settings(tmp_path, ed25519="ed1"))
     assert files(tmp_path) == both
+
+
+def test_a_missing_key_is_a_problem_and_none_is_made_by_the_way(tmp_path: Path) -> None:
+    app.write_private(tmp_path / "dkim-old.pem", generate_key())
+    with pytest.raises(app.StartProblem, match=r"dkim-mailbot1\.pem: this DKIM key is missing: copy it") as caught:
+        app.open_signer(settings(tmp_path, ed25519="ed1"))
+    assert len(caught.value.problems) == 2
+    assert app.dkim_keys(settings(tmp_path)).keys() == {"old"}
+    assert list(files(tmp_path)) == ["dkim-old.pem"]
 
 
 def test_one_signature_for_each_key(tmp_path: Path) -> None:
     mail = b"From: a@b.example\r\nTo: c@d.example\r\n\r\nx\r\n"
+    app.make_keys(settings(tmp_path, ed25519="ed1"))
     assert app.open_signer(settings(tmp_path)).sign(mail).count(b"DKIM-Signature:") == 1
     signed = app.open_signer(settings(tmp_path, ed25519="ed1")).sign(mail)
     assert (signed.count(b"a=rsa-sha256"), signed.count(b"a=ed25519-sha256")) == (1, 1)
@@ -48,9 +59,10 @@ def test_one_signature_for_each_key(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("option", "ed25519"), [("selector", True), ("ed25519", False)])
 def test_a_key_of_the_other_kind_is_refused(tmp_path: Path, option: str, ed25519: bool) -> None:
+    app.write_private(tmp_path / "dkim-good.pem", generate_key())
     app.write_private(tmp_path / "dkim-k.pem", generate_key(ed25519=ed25519))
     with pytest.raises(app.StartProblem, match=r"dkim-k\.pem: not the kind of key"):
-        app.open_signer(settings(tmp_path, **{option: "k"}))
+        app.open_signer(settings(tmp_path, **{"selector": "good", option: "k"}))
 
 
 def test_a_file_that_others_can_read_or_that_is_no_key_is_refused(tmp_path: Path) -> None:
@@ -63,23 +75,57 @@ def test_a_file_that_others_can_read_or_that_is_no_key_is_refused(tmp_path: Path
         app.open_signer(settings(tmp_path))
 
 
-def test_rotation(tmp_path: Path) -> None:
+@pytest.fixture
+def mailbot(tmp_path: Path) -> Callable[..., str]:
     variables = {
         "MAILBOT_SITE_DATA": f'"{tmp_path}"',
         "MAILBOT_SITE_WEB_URL": '"http://127.0.0.1:8080"',
         "MAILBOT_DKIM_ED25519_SELECTOR": '"ed1"',
     }
 
-    def mailbot(*words: str, **more: str) -> str:
+    def run(*words: str, status: int = 0, **more: str) -> str:
         arguments = ["--config", str(REPOSITORY / "config"), *words]
         done = CliRunner().invoke(build(), arguments, env={**variables, **more})
-        assert done.exit_code == 0, done.output
-        return done.stdout
+        assert done.exit_code == status, done.output
+        return done.output
 
+    return run
+
+
+def test_looking_makes_no_key(tmp_path: Path, mailbot: Callable[..., str]) -> None:
+    """A second machine without the key folder must not print a key of its own."""
+    missing = mailbot("keys", "dkim", status=1)
+    assert missing.count("this DKIM key is missing") == 2
+    assert "keys dkim --make" in missing
+    app.write_private(tmp_path / "dkim-mailbot1.pem", generate_key())
+    assert "dkim-ed1.pem: this DKIM key is missing" in mailbot("keys", "dkim", status=1)
+    assert list(files(tmp_path)) == ["dkim-mailbot1.pem"]
+    assert "ed1._domainkey" in mailbot("keys", "dkim", "--make")
+
+
+def test_a_lost_key_gets_no_other_under_its_name(tmp_path: Path, mailbot: Callable[..., str]) -> None:
+    said = mailbot("keys", "dkim-rotate")
+    assert 'selector = "mailbot2"' in said
+    assert files(tmp_path).keys() == {"dkim-mailbot2.pem", "dkim-ed2.pem"}
+
+
+def test_names_of_the_two_kinds_do_not_meet(tmp_path: Path, mailbot: Callable[..., str]) -> None:
+    names = {"MAILBOT_DKIM_SELECTOR": '"mailbot1"', "MAILBOT_DKIM_ED25519_SELECTOR": '"mailbot2"'}
+    mailbot("keys", "dkim", "--make", **names)
+    for _ in range(2):
+        said = mailbot("keys", "dkim-rotate", **names)
+        assert ';   selector = "mailbot3"\n;   ed25519_selector = "mailbot4"' in said
+    assert len(files(tmp_path)) == 4
+    after = {"MAILBOT_DKIM_SELECTOR": '"mailbot3"', "MAILBOT_DKIM_ED25519_SELECTOR": '"mailbot4"'}
+    assert "mailbot4._domainkey" in mailbot("keys", "dkim", **after)
+
+
+def test_rotation(tmp_path: Path, mailbot: Callable[..., str]) -> None:
     def signing(**more: str) -> dict[str, bool]:
         rows = json.loads(mailbot("keys", "dkim", "--json", **more))
         return {row["name"].partition(".")[0]: row["signs"] for row in rows}
 
+    mailbot("keys", "dkim", "--make")
     assert signing() == {"mailbot1": True, "ed1": True}
     before = files(tmp_path)
     said = mailbot("keys", "dkim-rotate")
