@@ -45,6 +45,7 @@ class Case:
     words: str = ""
     pasted: bool | None = None  # whether a line to paste is given; by default where something is amiss
     zone: Found = field(default_factory=dict)
+    after: str = "ok"  # what is found once the lines were put in
 
     @property
     def gives_lines(self) -> bool:
@@ -85,8 +86,9 @@ SPF = [
     spf_case("quoted-twice", f'"v=spf1 ip4:{V4} -all"', "MEND", "is not an SPF record"),
     spf_case(
         "too-many-look-ups", " ".join(["v=spf1", *(f"include:i{n}.provider.example" for n in range(11)), "-all"]),
-        "MEND", "Too many DNS lookups",
+        "MEND", "would still be broken (Too many DNS lookups", False,
     ),
+    spf_case("everybody-by-ipv6", f"v=spf1 ip4:{V4} ip6:::/0 -all", "MEND", "lets everybody send"),
     spf_case("everybody", "v=spf1 +all", "MEND", "lets everybody send"),
     spf_case("everybody-after-us", f"v=spf1 ip4:{V4} all", "MEND", "lets everybody send"),
     spf_case("no-end", f"v=spf1 ip4:{V4}", "NOTE", "-all or ~all"),
@@ -95,7 +97,9 @@ SPF = [
     Case("spf-both-good", {"": [text(f"v=spf1 a:{OWN} -all")]}, spf(V4, V6), "ok", V6),
     Case("spf-v6-forgotten", {"": [text(f"v=spf1 ip4:{V4} -all")]}, spf(V4, V6), "MEND", f"does not let {V6}"),
     Case("spf-unknown-address", {"": [text(f"v=spf1 ip4:{V4} -all")]}, spf(), "NOTE", "--address", False),
-    Case("spf-unknown-address-none", {}, spf(), "MEND", "no record"),
+    # stays a note: nobody knows where the mail comes from
+    Case("spf-unknown-address-none", {}, spf(), "MEND", "no record", after="NOTE"),
+    Case("spf-unknown-address-broken", {"": [text("v=spf1 mx foo -all")]}, spf(), "MEND", "is broken", after="NOTE"),
     Case("greeting-good", {"": [text(f"v=spf1 ip4:{V4} -all")]}, greeting, "ok"),
     Case("greeting-none", {}, greeting, "NOTE", "bounces"),
     Case("greeting-wrong", {"": [text("v=spf1 -all")]}, greeting, "MEND", "does not let"),
@@ -200,6 +204,20 @@ DMARC = [
     dmarc_case("twice", "v=DMARC1; p=none; p=reject", "MEND", "twice"),
     dmarc_case("word", "v=DMARC1; reject", "MEND", "'reject' is not name=value"),
     dmarc_case("not-dmarc", "p=none", "MEND", "is not a DMARC record"),
+    Case(
+        "dmarc-stray-text-below",
+        {"_dmarc.info": [text("hello")], "_dmarc": [text("v=DMARC1; p=reject")]},
+        lambda dns, domain: senders.dmarc(dns, "info." + domain),
+        "ok",
+        "p=reject (the record of",
+    ),
+    Case(
+        "dmarc-stray-text-alone",
+        {"_dmarc.info": [text("hello")]},
+        lambda dns, domain: senders.dmarc(dns, "info." + domain),
+        "MEND",
+        "'hello' is not a DMARC record",
+    ),
 ]
 
 
@@ -214,7 +232,19 @@ def mx_case(id_: str, records: list[str], look: Look, mark: str, words: str = ""
 MX = [
     mx_case("good", [f"MX 10 {OWN}."], mail_in(), "ok", OWN),
     mx_case("good-of-two", ["MX 20 mx.elsewhere.example.", f"MX 10 {OWN.upper()}."], mail_in(), "ok"),
+    mx_case("prefers-another", ["MX 10 mx.elsewhere.example.", f"MX 20 {OWN}."], mail_in(), "MEND", "do not reach"),
+    mx_case("half-of-it", ["MX 10 mx.elsewhere.example.", f"MX 10 {OWN}."], mail_in(), "MEND", "do not reach"),
     mx_case("none", [], mail_in(), "MEND", "no record"),
+    mx_case("none-with-a-server-in-front", [], mail_in(behind=True), "MEND", "no record", False),
+    mx_case("nowhere-with-a-server-in-front", ["MX 10 gone.example."], mail_in(behind=True), "MEND", "", False),
+    Case(
+        "mx-one-of-two-with-a-server-in-front",
+        {"": ["MX 10 gone.example.", "MX 20 mx.elsewhere.example."]},
+        mail_in(behind=True),
+        "MEND",
+        "gone.example has no address",
+        after="NOTE",
+    ),
     mx_case("none-but-address", [f"A {V4}"], mail_in(), "MEND", "no record"),
     mx_case("none-and-elsewhere", [], mail_in(here=False), "MEND", "no record", False),
     mx_case("takes-no-mail", ["MX 0 ."], mail_in(), "MEND", "takes no mail"),

@@ -10,7 +10,7 @@ import pytest
 
 from mailbot.config import Settings
 from mailbot.mail.dkim import generate_key, load_key
-from mailbot.office.dnscheck import Finding, Mark, examine
+from mailbot.office.dnscheck import Finding, Mark, examine, hosts, senders
 from mailbot.office.dnscheck.records import zone_line
 from mailbot.office.dnscheck.senders import tags
 from tests.support.factory import NOW, settings
@@ -96,8 +96,9 @@ def test_without_an_address_the_name_s_own_are_taken(tmp_path: Path) -> None:
     ],
 )
 def test_an_mx_elsewhere_is_right_where_that_server_hands_on(
-    tmp_path: Path, settled: dict[str, str], mark: Mark
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settled: dict[str, str], mark: Mark
 ) -> None:
+    monkeypatch.setattr(hosts, "_starttls", lambda what, *_: Finding(what, Mark.OK, ""))
     dns = Few({("desk.example.", "MX"): ("10 mx.provider.example.",), ("mx.provider.example.", "A"): ("192.0.2.7",)})
     assert found(world(tmp_path, **settled), dns)["MX desk.example"].mark is mark
 
@@ -111,6 +112,79 @@ def test_an_mx_elsewhere_is_right_where_the_robot_fetches_the_mail(tmp_path: Pat
     )
     assert found(fetched, dns)["MX desk.example"].mark is Mark.OK
     assert found(fetched, dns)["MX blank.kaede.example"].mark is Mark.MEND
+
+
+OTHERS = {("_spf.other.example", "TXT"): ("v=spf1 ip4:198.51.100.0/24 -all",)}
+
+
+@pytest.mark.parametrize(
+    ("records", "line"),
+    [
+        (["v=spf1 include:_spf.other.example ipv4:192.0.2.25 ~all"], "ip4:192.0.2.25 include:_spf.other.example ~all"),
+        (["v=spf1 include:_spf.other.example +all"], "ip4:192.0.2.25 include:_spf.other.example ~all"),
+        (["v=spf1 ip4:192.0.2.25 include:_spf.other.example ip6:::/0 -all"],
+         "ip4:192.0.2.25 include:_spf.other.example -all"),
+        (["v=spf1 include:_spf.other.example include:_spf.gone.example -all"],
+         "ip4:192.0.2.25 include:_spf.other.example -all"),
+        (["v=spf1;include:_spf.other.example;-all"], "ip4:192.0.2.25 include:_spf.other.example -all"),
+        (["v=spf1 redirect=_spf.other.example"], "ip4:192.0.2.25 include:_spf.other.example -all"),
+        (["v=spf1 ip4:192.0.2.25 exp=a.b.example -all", "v=spf1 include:_spf.other.example exp=c.b.example ~all"],
+         "ip4:192.0.2.25 include:_spf.other.example ~all"),
+        ([], "ip4:192.0.2.25 -all"),
+    ],
+)  # fmt: skip
+def test_a_mended_spf_record_keeps_the_other_senders(records: list[str], line: str) -> None:
+    dns = Few(OTHERS | {("kaede.example.", "TXT"): ("MS=ms1", *records)})
+    made = senders.spf(dns, "kaede.example", "sender", ["192.0.2.25"], HOST)
+    assert made.paste == (f'kaede.example. IN TXT "v=spf1 {line}"',)
+
+
+@pytest.mark.parametrize(
+    ("records", "line"),
+    [
+        (["v=DMARC1; p=reject; rua=mailto:d@kaede.example, mailto:e@kaede.example; sp=no"],
+         "p=reject; rua=mailto:d@kaede.example, mailto:e@kaede.example"),
+        (["v=DMARC1; p=none; p=quarantine; sp=reject; fo=1"], "p=quarantine; sp=reject; fo=1"),
+        (["v=dmarc1; P=Reject; adkim=s"], "p=reject; adkim=s"),
+        (["v=DMARC1 p=reject rua=mailto:d@kaede.example"], "p=reject; rua=mailto:d@kaede.example"),
+        (["v=DMARC1; p=none; rua=mailto:d@kaede.example", "v=DMARC1; p=reject"],
+         "p=reject; rua=mailto:d@kaede.example"),
+        (["v=DMARC1; rua=mailto:d@kaede.example; what"], "p=none; rua=mailto:d@kaede.example"),
+        (["p=reject; redirect=x"], "p=none"),
+    ],
+)  # fmt: skip
+def test_a_mended_dmarc_record_protects_no_less(records: list[str], line: str) -> None:
+    made = senders.dmarc(Few({("_dmarc.kaede.example.", "TXT"): tuple(records)}), "kaede.example")
+    assert made.paste == (f'_dmarc.kaede.example. IN TXT "v=DMARC1; {line}"',)
+
+
+def test_a_cname_in_the_way_is_named(tmp_path: Path) -> None:
+    dns = Few({("r1._domainkey.desk.example.", "CNAME"): ("gone.example.",)})
+    made = found(world(tmp_path), dns)
+    assert "First remove the CNAME at r1._domainkey.desk.example" in made["DKIM r1._domainkey.desk.example"].words
+    assert "CNAME" not in made["DKIM r1._domainkey.info.kaede.example"].words
+
+
+def test_the_best_servers_in_front_are_asked_for_starttls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def starttls(what: str, endpoint: tuple[str, int], name: str, _now: int, _silent: str) -> Finding:
+        asked.append((*endpoint, name))
+        return Finding(what, Mark.NOTE if ":" in endpoint[0] else Mark.OK, "")
+
+    monkeypatch.setattr(hosts, "_starttls", starttls)
+    dns = Few(
+        {
+            ("desk.example.", "MX"): ("10 mx.provider.example.", "20 backup.provider.example."),
+            ("mx.provider.example.", "AAAA"): ("2001:db8::7",),
+            ("mx.provider.example.", "A"): ("192.0.2.7",),
+            ("backup.provider.example.", "A"): ("192.0.2.8",),
+        }
+    )
+    assert "TLS mx.provider.example, SMTP" not in found(world(tmp_path), dns)
+    made = found(world(tmp_path, SMTP_LMTP_LISTEN='["127.0.0.1:2424"]'), dns)
+    assert asked == [("192.0.2.7", 25, "mx.provider.example")]
+    assert made["TLS mx.provider.example, SMTP"].mark is Mark.OK
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -32,7 +33,7 @@ def examine(
     failed = 0
     for what, look in _looks(settings, keys, dns, helo, addresses, now):
         try:
-            found = look()
+            found = unaliased(dns, look())
             failed = 0
         except LookupFailed as error:
             found = mend(what, f"the DNS does not answer ({error}): ask again, or see dns.servers")
@@ -41,6 +42,16 @@ def examine(
         if failed == FAILED_IN_A_ROW:
             yield mend("DNS", "nothing more was asked, since it does not answer: see dns.servers")
             return
+
+
+def unaliased(dns: Dns, found: Finding) -> Finding:
+    """Nothing can stand beside a CNAME (RFC 1034 section 3.6.2): the words say so where a line to paste would."""
+    names = dict.fromkeys(line.partition(" ")[0] for line in found.paste)
+    aliases = [name.removesuffix(".") for name in names if dns.ask(name, "CNAME")]
+    if not aliases:
+        return found
+    first = f"First remove the CNAME at {', '.join(aliases)}: nothing can stand beside it"
+    return replace(found, words=f"{found.words}. {first}")
 
 
 Look = tuple[str, Callable[[], Finding]]
@@ -65,6 +76,12 @@ def _looks(
     yield from _certificates(settings, dns, now)
     behind = bool(site.smtp.lmtp_listen or site.smtp.trusted_peers or site.authentication.upstream_peers)
     here = {domain_of(address) for address in _addresses(settings) if address not in _elsewhere(settings)}
+    if behind:
+        targets: list[str] = []
+        with suppress(LookupFailed):  # the look at the MX says so
+            targets += dict.fromkeys(target for domain in sorted(here) for target in hosts.best(dns, domain))
+        for target in targets:
+            yield f"TLS {target}, SMTP", partial(hosts.front_certificate, dns, target, now)
     for domain, roles in _roles(settings).items():
         role = ", ".join(roles)
         if not {"sender", "bounces"}.isdisjoint(roles):

@@ -17,7 +17,8 @@ class Mark(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`paste`: lines of a zone file that mend it; they stand in place of what is there under that name and type."""
+    """`paste`: lines of a zone file that mend it. Each takes the place of the old record of its kind only: of the TXT
+    that begins as it does (`v=spf1`, `v=DMARC1`), of any TXT under `_domainkey`, of MX or PTR; A and AAAA are added."""
 
     what: str
     mark: Mark

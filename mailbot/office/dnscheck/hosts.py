@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import smtplib
 import socket
 import ssl
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
-from mailbot.office.dnscheck.finding import Finding, listed, mend, note, ok
+from mailbot.office.dnscheck.finding import Finding, Mark, listed, mend, note, ok
 from mailbot.office.dnscheck.questions import Dns
 from mailbot.office.dnscheck.records import Record
 
@@ -57,52 +59,97 @@ def reverse(dns: Dns, address: str, helo: str) -> Finding:
     return ok(what, f"{helo}, and {helo} says {address}")
 
 
+def _exchanges(dns: Dns, domain: str) -> list[tuple[int, str]]:
+    """(preference, host without its final dot), the best first; a host '' means that the domain takes no mail."""
+    pairs = (value.partition(" ") for value in dns.ask(f"{domain}.", "MX"))
+    return sorted((int(preference), target.removesuffix(".").lower()) for preference, _, target in pairs)
+
+
+def best(dns: Dns, domain: str) -> list[str]:
+    """The servers that mail for this domain is brought to first (RFC 5321 section 5.1)."""
+    found = _exchanges(dns, domain)
+    return [target for preference, target in found if preference == found[0][0] and target]
+
+
 def mail_in(dns: Dns, domain: str, own: str, role: str, *, here: bool, behind: bool) -> Finding:
     """Does mail for this domain reach us? `here`: the robot takes it by SMTP, or a server in front (`behind`) does;
-    else it lies in a mailbox elsewhere."""
+    else it lies in a mailbox elsewhere. No line leads mail past a server in front."""
     what = f"MX {domain}"
-    record = Record(f"{domain}.", "MX", f"10 {own}.")
-    found = dns.ask(f"{domain}.", "MX")
+    record = [Record(f"{domain}.", "MX", f"10 {own}.")] if here and not behind else []
+    found = _exchanges(dns, domain)
     if not found:
-        return mend(what, f"{role}: no record, so mail to it goes astray", *([record] if here else []))
-    targets = [value.partition(" ")[2] for value in sorted(found, key=lambda value: int(value.partition(" ")[0]))]
-    if "." in targets:  # RFC 7505
-        return mend(what, f"{role}: the record says that this domain takes no mail", *([record] if here else []))
-    for target in targets:
-        if dns.ask(target, "CNAME"):
-            words = f"{role}: {listed([target])} is an alias, which an MX must not name (RFC 2181 section 10.3)"
-            return mend(what, words, *([record] if here else []))
-        if not addresses_of(dns, target.removesuffix(".")):
-            return mend(what, f"{role}: {listed([target])} has no address", *([record] if here else []))
-    if any(_same(target, own) for target in targets) or not here:
-        return ok(what, f"{role}: {listed(targets)}")
+        return mend(what, f"{role}: no record, so mail to it goes astray", *record)
+    if any(not target for _, target in found):  # RFC 7505
+        return mend(what, f"{role}: the record says that this domain takes no mail", *record)
+    wrong = {target: words for _, target in found if (words := _unfit(dns, target))}
+    if wrong:
+        good = [Record(f"{domain}.", "MX", f"{number} {target}.") for number, target in found if target not in wrong]
+        return mend(what, f"{role}: {'; '.join(wrong.values())}", *(record or good))
+    targets = [target for preference, target in found if preference == found[0][0]]
+    if all(_same(target, own) for target in targets) or not here:
+        return ok(what, f"{role}: {listed([target for _, target in found])}")
     words = f"{role}: {listed(targets)}, not {own}"
     if behind:
         return note(what, f"{words}: right if that server hands the mail to the robot")
-    return mend(what, f"{words}: blank mails do not reach the robot", record)
+    return mend(what, f"{words}: blank mails do not reach the robot", *record)
+
+
+def _unfit(dns: Dns, target: str) -> str:
+    """Why no MX may name this host; '' where one may."""
+    if dns.ask(f"{target}.", "CNAME"):
+        return f"{target} is an alias, which an MX must not name (RFC 2181 section 10.3)"
+    return "" if addresses_of(dns, target) else f"{target} has no address"
+
+
+_NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+"""This machine has no network of that kind, as often for IPv6: it says nothing about the other end."""
 
 
 def web_certificate(dns: Dns, name: str, port: int, now: int) -> Finding:
-    """The certificate of the pages, as a browser sees it."""
+    """The certificate of the pages, as a browser sees it, at each address of the name."""
     what = f"TLS {name}:{port}"
-    found = addresses_of(dns, name)
+    found = [_web_certificate(what, name, address, port, now) for address in addresses_of(dns, name)]
     if not found:
         return mend(what, "no address to connect to")
+    return max(found, key=lambda one: (one.mark is Mark.MEND, one.mark is Mark.OK))
+
+
+def _web_certificate(what: str, name: str, address: str, port: int, now: int) -> Finding:
     try:
-        with socket.create_connection((found[0], port), _SECONDS) as plain:
-            return _lasting(what, _expiry(plain, name), now)
+        with socket.create_connection((address, port), _SECONDS) as plain:
+            found = _lasting(what, _expiry(plain, name), now)
+            return found if found.mark is Mark.OK else replace(found, words=f"{found.words} (at {address})")
     except ssl.SSLCertVerificationError as error:
-        return mend(what, f"browsers refuse the certificate: {error.verify_message}")
+        return mend(what, f"browsers refuse the certificate at {address}: {error.verify_message}")
     except OSError as error:
-        return mend(what, f"no TLS at {found[0]}: {error}")
+        if error.errno in _NO_WAY:
+            return note(what, f"{address} not looked at, this machine cannot reach it: {error}")
+        return mend(what, f"no TLS at {address}: {error}")
+
+
+def front_certificate(dns: Dns, target: str, now: int, port: int = 25) -> Finding:
+    """STARTTLS of the server in front that takes the mail, as a sending server sees it, at the first of its addresses
+    that answers here."""
+    what = f"TLS {target}, SMTP"
+    found = [note(what, "not looked at, it has no address")]
+    for address in addresses_of(dns, target):
+        found.append(_starttls(what, (address, port), target, now, "can this machine reach port 25 elsewhere?"))
+        if found[-1].mark is not Mark.NOTE:
+            break
+    return found[-1]
 
 
 def smtp_certificate(endpoint: tuple[str, int], name: str, now: int) -> Finding:
     """The certificate of our own listener, as a sending server sees it."""
     address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(endpoint[0], endpoint[0])  # noqa: S104  # compared, not bound
     what = f"TLS {name}, SMTP {address}:{endpoint[1]}"
+    return _starttls(what, (address, endpoint[1]), name, now, "is the robot running?")
+
+
+def _starttls(what: str, endpoint: tuple[str, int], name: str, now: int, silent: str) -> Finding:
+    """`silent`: what to ask oneself where nobody answers."""
     try:
-        with smtplib.SMTP(address, endpoint[1], "check.invalid", _SECONDS) as smtp:
+        with smtplib.SMTP(*endpoint, "check.invalid", _SECONDS) as smtp:
             smtp.ehlo()
             if not smtp.has_extn("starttls") or smtp.docmd("STARTTLS")[0] != 220 or smtp.sock is None:
                 return mend(what, "the listener offers no STARTTLS: senders deliver unencrypted, some not at all")
@@ -110,7 +157,7 @@ def smtp_certificate(endpoint: tuple[str, int], name: str, now: int) -> Finding:
     except ssl.SSLCertVerificationError as error:
         return mend(what, f"careful senders refuse the certificate: {error.verify_message}")
     except (OSError, smtplib.SMTPException) as error:
-        return note(what, f"not looked at, the listener does not answer ({error}): is the robot running?")
+        return note(what, f"not looked at, the listener does not answer ({error}): {silent}")
 
 
 def _expiry(plain: socket.socket, name: str) -> int:
