@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from mailbot import credentials, resources
-from mailbot.config import ConfigError, Settings, Society, load, split_endpoint
+from mailbot.config import ConfigError, Settings, Society, carriers, load, split_endpoint
 from mailbot.credentials import KeyRing, Passwords, RingError
 from mailbot.delivery.courier import Courier
 from mailbot.delivery.relay import Relay
@@ -36,7 +36,7 @@ from mailbot.intake.authentication import Authenticator, unchecked
 from mailbot.intake.imap import ImapIntake
 from mailbot.intake.reception import Reception
 from mailbot.intake.smtp import SmtpListener
-from mailbot.letters import Letters
+from mailbot.letters import Letters, lint
 from mailbot.mail.dkim import Key, Signer, generate_key, load_key
 from mailbot.mail.network import Peers
 from mailbot.registration import consents, steps
@@ -208,6 +208,9 @@ def problems(settings: Settings, letters: Letters) -> list[str]:
     folders = template_folders(settings)
     found = [*letters.problems(), *render.problems(settings.societies, folders)]
     found += consents.problems(settings.societies, folders)
+    for carrier in settings.carriers.all.values():
+        shown = dict.fromkeys(words for line in (carrier.name, *carrier.steps) for words in lint.plain(line))
+        found += [f"{carriers.FILE}: [{carrier.id}]: {words}" for words in shown]
     for society in settings.societies.values():
         found += [f"{society.id}: {text}" for text in steps.problems(society)]
     return found

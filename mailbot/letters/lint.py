@@ -68,6 +68,13 @@ def mail(size: int) -> Iterator[str]:
         yield f"{size} octets as sent with long facts; less than {MAX_MAIL} are wanted: shorten it"
 
 
+def plain(line: str) -> Iterator[str]:
+    """What is wrong with a line for letters without a URL that no template holds, such as a carrier's step."""
+    if found := _URL.search(line):
+        yield f"{found[0]} is a URL: a letter for who lets no links in carries none"
+    yield from _line(line)
+
+
 def _line(line: str) -> Iterator[str]:
     if not all(letter.isprintable() or letter == "\u3000" for letter in line):
         yield "holds control or invisible characters: take them out"

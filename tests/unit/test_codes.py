@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from mailbot import app
 from mailbot.config import ConfigError, carriers, load
 from mailbot.credentials import ALPHABETS, KeyRefused, KeyRing, LinkPurpose, is_code, read_code, short_code
 
@@ -146,6 +147,31 @@ def test_the_shipped_file_is_sound_and_its_words_are_harmless_in_a_mail() -> Non
 def test_what_is_wrong_with_a_file_is_named(change: dict[str, Any], key: str) -> None:
     _, problems = carriers.read({**SHIPPED, **change})
     assert key in [where for where, _, _ in problems]
+
+
+@pytest.mark.parametrize(
+    ("name", "step", "words"),
+    [
+        ("ドコモ", "https://kenpo.example/ を開きます。", "https://kenpo.example/ is a URL"),
+        ("ドコモ", "mailto:a@kenpo.example へ", "is a URL"),
+        ("ドコモ", "kenpo.example を加えます。", "phones link a bare host name"),
+        ("<b>ドコモ</b>", "加えます。", "<b> is HTML"),
+        ("kenpo.example", "加えます。", "phones link a bare host name"),
+        ("ドコモ", "お得なご案内です。", "is advertising"),
+    ],
+)
+def test_an_own_file_brings_nothing_into_the_letter_that_its_template_could_not(
+    tmp_path: Any, name: str, step: str, words: str
+) -> None:
+    from tests.support.factory import settings
+
+    loaded = settings(tmp_path)
+    assert app.problems(loaded, app.build_letters(loaded)) == []
+    (tmp_path / "config" / "carriers.toml").write_text(f'[default]\nname = "{name}"\nsteps = ["{step}"]\n', "utf-8")
+    loaded = settings(tmp_path)
+    (found,) = app.problems(loaded, app.build_letters(loaded))
+    assert found.startswith("carriers.toml: [default]: ")
+    assert words in found
 
 
 def test_a_default_is_needed() -> None:
