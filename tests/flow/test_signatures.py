@@ -16,7 +16,7 @@ from mailbot.config.site import RelaySection
 from mailbot.delivery.relays import open_relay
 from mailbot.letters import letters_of
 from mailbot.mail.address import Address
-from mailbot.mail.dkim import SIGNED_HEADERS, Key, Signer, generate_key, load_key
+from mailbot.mail.dkim import Key, Signer, generate_key, load_key
 from mailbot.mail.status import OutcomeKind
 from mailbot.office.dnscheck.records import Record, dkim_records
 from tests.golden import update as golden
@@ -165,6 +165,13 @@ def test_headers_of_the_way_do_no_harm(arrived: list[bytes], dns: str) -> None:
     assert opendkim(travelled, dns) == [GOOD] * len(travelled)
 
 
+PROTECTED = (
+    b"from", b"to", b"subject", b"date", b"message-id", b"reply-to", b"cc", b"auto-submitted", b"mime-version",
+    b"content-type", b"content-transfer-encoding", b"list-unsubscribe", b"in-reply-to", b"references",
+)  # fmt: skip
+"""Written out: the program's own list must not decide what is tested."""
+
+
 def tampered(message: bytes) -> dict[str, bytes]:
     """Name -> the message with one thing changed that a signature protects."""
     head, _, body = message.partition(b"\r\n\r\n")
@@ -176,7 +183,7 @@ def tampered(message: bytes) -> dict[str, bytes]:
         "body-gone": head + b"\r\n\r\n",
         "second-mail-below": message + b"\r\nFrom: x@evil.example\r\n",
     }
-    for name in SIGNED_HEADERS:
+    for name in PROTECTED:
         added = name.title() + b": x@evil.example\r\n"
         made[f"{name.decode()}-prepended"] = added + message
         made[f"{name.decode()}-appended"] = head + b"\r\n" + added + b"\r\n" + body
@@ -198,9 +205,9 @@ def test_nothing_that_is_signed_can_be_changed(arrived: list[bytes], society: st
         for message, case in zip(arrived, cases(), strict=True)
         if case.society == society and b"\nIn-Reply-To" in message
     )
-    present = {named(field) for field in fields(message)} & set(SIGNED_HEADERS)
+    present = {named(field) for field in fields(message)} & set(PROTECTED)
     changes = tampered(message)
-    assert len(changes) == 4 + 2 * len(SIGNED_HEADERS) + 3 * len(present)
+    assert len(changes) == 4 + 2 * len(PROTECTED) + 3 * len(present)
     assert len(present) >= 10
     for name, changed in changes.items():
         assert "pass" not in dkimpy(changed).values(), name

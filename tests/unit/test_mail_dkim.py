@@ -108,9 +108,16 @@ def test_time_is_an_argument() -> None:
     assert SIGNER.sign(MESSAGE) == SIGNER.sign(MESSAGE)
 
 
-@pytest.mark.parametrize("name", SIGNED_HEADERS)
-def test_no_listed_header_can_be_added(name: bytes) -> None:
-    added = name.title() + b": x@attacker.example\r\n"
+PROTECTED = (
+    b"From", b"To", b"Subject", b"Date", b"Message-ID", b"Reply-To", b"Cc", b"Auto-Submitted", b"MIME-Version",
+    b"Content-Type", b"Content-Transfer-Encoding", b"List-Unsubscribe", b"In-Reply-To", b"References",
+)  # fmt: skip
+"""What nobody may add on the way, written out: the program's own list must not decide what is tested."""
+
+
+@pytest.mark.parametrize("name", PROTECTED)
+def test_no_header_that_matters_can_be_added(name: bytes) -> None:
+    added = name + b": x@attacker.example\r\n"
     assert not verifies(added + SIGNER.sign(MESSAGE))
     assert not verifies(SIGNER.sign(MESSAGE).replace(b"\r\n\r\n", b"\r\n" + added + b"\r\n", 1))
 
