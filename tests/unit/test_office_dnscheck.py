@@ -159,8 +159,10 @@ def test_a_mended_dmarc_record_protects_no_less(records: list[str], line: str) -
 
 
 def test_a_cname_in_the_way_is_named(tmp_path: Path) -> None:
-    dns = Few({("r1._domainkey.desk.example.", "CNAME"): ("gone.example.",)})
-    made = found(world(tmp_path), dns)
+    reverse = "25.2.0.192.in-addr.arpa."
+    dns = Few({(name, "CNAME"): ("gone.example.",) for name in ("r1._domainkey.desk.example.", reverse)})
+    made = found(world(tmp_path), dns, "192.0.2.25")
+    assert "CNAME" not in made["PTR 192.0.2.25"].words  # RFC 2317
     assert "First remove the CNAME at r1._domainkey.desk.example" in made["DKIM r1._domainkey.desk.example"].words
     assert "CNAME" not in made["DKIM r1._domainkey.info.kaede.example"].words
 

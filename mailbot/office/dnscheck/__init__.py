@@ -45,8 +45,9 @@ def examine(
 
 
 def unaliased(dns: Dns, found: Finding) -> Finding:
-    """Nothing can stand beside a CNAME (RFC 1034 section 3.6.2): the words say so where a line to paste would."""
-    names = dict.fromkeys(line.partition(" ")[0] for line in found.paste)
+    """Nothing can stand beside a CNAME (RFC 1034 section 3.6.2): the words say so where a line to paste would. Of a
+    reverse name it is how a part of a network is handed on (RFC 2317), and stays."""
+    names = dict.fromkeys(line.partition(" ")[0] for line in found.paste if " IN PTR " not in line)
     aliases = [name.removesuffix(".") for name in names if dns.ask(name, "CNAME")]
     if not aliases:
         return found
