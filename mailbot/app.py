@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pwd
 import secrets
 import signal
 import socket
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from functools import partial
@@ -35,7 +36,7 @@ from mailbot.dns import Resolver
 from mailbot.intake.authentication import Authenticator, unchecked
 from mailbot.intake.imap import ImapIntake
 from mailbot.intake.reception import Reception
-from mailbot.intake.smtp import SmtpListener
+from mailbot.intake.smtp import SmtpListener, tls_context
 from mailbot.letters import Letters, lint
 from mailbot.mail.dkim import Key, Signer, generate_key, load_key
 from mailbot.mail.network import Peers
@@ -76,29 +77,54 @@ def template_folders(settings: Settings) -> list[Path]:
 
 def write_private(path: Path, data: bytes) -> None:
     """A new file of mode 0600, whole or not at all; one that another role made meanwhile stays."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # made with mode 0600
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(name, path)
-    finally:
-        Path(name).unlink()
+    with _mendable(path, "written"):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # made with mode 0600
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            with contextlib.suppress(FileExistsError):
+                os.link(name, path)
+        finally:
+            Path(name).unlink()
 
 
 def read_private(path: Path) -> bytes:
-    """A secret file; raises StartProblem when others may read it."""
-    if path.stat().st_mode & 0o077:
-        raise StartProblem([f"{path}: others can read this secret: run `chmod 600 {path}`"])
-    return path.read_bytes()
+    """A secret file; raises StartProblem when others may read it, or we may not."""
+    with _mendable(path, "read"):
+        if path.stat().st_mode & 0o077:
+            raise StartProblem([f"{path}: others can read this secret: run `chmod 600 {path}`"])
+        return path.read_bytes()
+
+
+@contextlib.contextmanager
+def _mendable(path: Path, verb: str) -> Iterator[None]:
+    """What the system refuses is a StartProblem with words."""
+    try:
+        yield
+    except OSError as error:
+        raise StartProblem([f"{path}: cannot be {verb} by {_user()} ({error.strerror}): {_CHOWN}"]) from error
+
+
+_CHOWN = "run this as the robot's user; if that is who it is, chown the file and its folder to it"
+
+
+def _user() -> str:
+    """Whose rights count. The environment may name somebody else."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"user {os.geteuid()}"
 
 
 async def open_database(settings: Settings) -> Store:
     """Opens the database; an empty one gets the schema, an old one is a StartProblem."""
-    store = open_store(settings.database_url)
+    try:
+        store = open_store(settings.database_url)
+    except OSError as error:
+        raise StartProblem([_unopened(settings, error)]) from error
     try:
         if await schema.current(store) is None:
             await schema.upgrade(store)
@@ -108,8 +134,14 @@ async def open_database(settings: Settings) -> Store:
         raise StartProblem([str(error)]) from error
     except Exception as error:
         await store.close()
-        raise StartProblem([f"the database cannot be opened: {error}"]) from error
+        raise StartProblem([_unopened(settings, error)]) from error
     return store
+
+
+def _unopened(settings: Settings, error: Exception) -> str:
+    words = f"the database cannot be opened: {getattr(error, 'orig', None) or error}"
+    path = settings.database_url.partition(":///")[2]
+    return f"{words} ({path}, as {_user()}): {_CHOWN}" if settings.database_url.startswith("sqlite") else words
 
 
 async def open_ring(settings: Settings, store: Store, now: int) -> KeyRing:
@@ -221,6 +253,16 @@ def build_letters(settings: Settings) -> Letters:
     return Letters(settings.societies, template_folders(settings), site.web_url, site.host)
 
 
+def open_relays(settings: Settings, clock: Clock) -> Relay:
+    """What `[relay]` names; connects with the first mail."""
+    site = settings.site
+    legacy_domains = frozenset(site.smtp.legacy_domains)
+    try:
+        return open_relay(site.relay, site.site.host, legacy_domains=legacy_domains, now=clock.now)
+    except RelayProblem as error:
+        raise StartProblem([str(error)]) from error
+
+
 def ops_token(settings: Settings) -> str:
     """The token of the ops door, made at the first start."""
     path = settings.site.ops.token_file
@@ -310,7 +352,7 @@ class Robot:
         if not lying_keys(settings):
             make_keys(settings)
         signer = open_signer(settings)
-        relay = self._relay or self._open_relay()
+        relay = self._relay or open_relays(settings, self.clock)
         courier = Courier(ctx, letters, signer, relay, self.clock.now)
         authenticator = Authenticator(settings.site, Resolver(settings.site.dns))
         reception = Reception(ctx, settings.site.smtp.batch, authenticator)
@@ -366,14 +408,6 @@ class Robot:
             with suppress(*OUTAGES):  # the roles wait out an outage; the clock does too
                 await self._synchronise(store)
 
-    def _open_relay(self) -> Relay:
-        site = self.settings.site
-        legacy_domains = frozenset(site.smtp.legacy_domains)
-        try:
-            return open_relay(site.relay, site.site.host, legacy_domains=legacy_domains, now=self.clock.now)
-        except RelayProblem as error:
-            raise StartProblem([str(error)]) from error
-
     async def _synchronise(self, store: Store) -> None:
         """Raises StartProblem: with a wrong clock no lease and no deadline holds."""
         try:
@@ -397,43 +431,73 @@ async def serve(folder: Path, roles: Sequence[Role]) -> None:
     settings = load(folder)
     if len(set(roles)) < len(Role) and settings.database_url.startswith("sqlite"):
         raise StartProblem(["single roles need PostgreSQL (site.database): roles talk only through the database"])
-    doors = Doors()
+    doors, ended, asked = Doors(), asyncio.Event(), asyncio.Event()
     while True:
         robot = Robot(settings, roles, doors=doors)
-        fresh: list[Settings] = []
-        _heed_signals(robot, folder, fresh, doors)
-        await robot.run()
-        if not fresh:
+        _heed_signals(robot, ended, asked)
+        renewal = asyncio.create_task(_renewed(robot, folder, asked, doors))
+        try:
+            await robot.run()
+        finally:
+            renewal.cancel()
+        if ended.is_set():
             return doors.close()
-        settings = fresh[-1]
+        settings = await renewal
 
 
-def _heed_signals(robot: Robot, folder: Path, fresh: list[Settings], doors: Doors) -> None:
-    """SIGTERM and SIGINT end the robot; SIGHUP ends it too, but leaves the new settings in `fresh`."""
+def _heed_signals(robot: Robot, ended: asyncio.Event, asked: asyncio.Event) -> None:
+    """SIGTERM and SIGINT end the robot; SIGHUP asks for the files to be read again."""
 
     def end() -> None:
-        fresh.clear()
-        robot.stop()
-
-    def reload() -> None:
-        try:
-            candidate = load(folder)
-            if found := problems(candidate, build_letters(candidate)):
-                raise StartProblem(found)
-            open_signer(candidate)
-            for endpoint in endpoints(candidate, robot.roles):
-                doors.take(endpoint).close()
-        except (ConfigError, StartProblem) as error:
-            emit("robot.reload-refused", error=str(error))
-            return
-        emit("robot.reloading")
-        fresh.append(candidate)
+        ended.set()
         robot.stop()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
-    loop.add_signal_handler(signal.SIGHUP, reload)
+    loop.add_signal_handler(signal.SIGHUP, asked.set)
+
+
+async def _renewed(robot: Robot, folder: Path, asked: asyncio.Event, doors: Doors) -> Settings:
+    """The files as they are now, once SIGHUP asked for them and a robot could start on them; the running one is then
+    asked to stop."""
+    await robot.started.wait()
+    while True:
+        await asked.wait()
+        asked.clear()
+        try:
+            candidate = load(folder)
+            await rehearse(candidate, robot.roles, robot.clock, doors)
+        except (ConfigError, StartProblem) as error:
+            emit("robot.reload-refused", error=str(error))
+        except Exception as error:  # whatever it is: the robot that runs goes on, and can be asked again
+            emit("robot.reload-refused", error=error)
+        else:
+            emit("robot.reloading")
+            robot.stop()
+            return candidate
+
+
+async def rehearse(settings: Settings, roles: Collection[Role], clock: Clock, doors: Doors) -> None:
+    """Opens what a robot on these files would, and lets go of it again. Raises StartProblem.
+
+    A mailbox that cannot be opened keeps no robot from starting, so none is tried here."""
+    if found := problems(settings, build_letters(settings)):
+        raise StartProblem(found)
+    store = await open_database(settings)
+    try:
+        await open_ring(settings, store, clock.now())
+    finally:
+        await store.close()
+    open_signer(settings)
+    await open_relays(settings, clock).close()
+    ops_token(settings)
+    try:
+        tls_context(settings.site.smtp)
+    except OSError as error:
+        raise StartProblem([f"{settings.site.smtp.tls_certificate}: cannot be used for STARTTLS: {error}"]) from error
+    for endpoint in endpoints(settings, roles):
+        doors.take(endpoint).close()
 
 
 def society_of(settings: Settings, society: str) -> Society:

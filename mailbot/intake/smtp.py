@@ -191,15 +191,20 @@ def _postmaster(directory: Directory) -> Address | None:
     return None
 
 
-def _tls(smtp: SmtpSection) -> ssl.SSLContext | None:
-    """STARTTLS is an offer: a certificate that cannot be used costs the offer, never the mail."""
+def tls_context(smtp: SmtpSection) -> ssl.SSLContext | None:
+    """None where STARTTLS is not offered. Raises OSError (ssl.SSLError is one) for files that cannot be used."""
     if smtp.tls_certificate == Path():
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(smtp.tls_certificate, smtp.tls_key if smtp.tls_key != Path() else None)
+    return context
+
+
+def _tls(smtp: SmtpSection) -> ssl.SSLContext | None:
+    """STARTTLS is an offer: a certificate that cannot be used costs the offer, never the mail."""
     try:
-        context.load_cert_chain(smtp.tls_certificate, smtp.tls_key if smtp.tls_key != Path() else None)
-    except (OSError, ssl.SSLError) as error:
+        return tls_context(smtp)
+    except OSError as error:
         emit("smtp.tls-unusable", error=error)
         return None
-    return context

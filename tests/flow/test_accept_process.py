@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 import signal
 import smtplib
 import socket
@@ -192,6 +193,61 @@ async def test_a_reload_onto_a_taken_port_changes_nothing(tmp_path: Path, smtp_s
             await until(lambda: "robot.reload-refused" in made.log)
         assert "cannot listen on" in made.log
         assert (await asyncio.to_thread(made.send_blank_mail, SENDER, TO))[0] == 250
+        assert await made.stop() == 0
+    finally:
+        made.kill()
+
+
+def _unreadable(file: Path) -> None:
+    """A folder: not even root reads it as a file."""
+    file.unlink()
+    file.mkdir(0o700)
+
+
+LOGIN = '[relay]\nfallback = ["smtp+starttls://robot@127.0.0.1:1"]\nnetrc = "{folder}/netrc"\n'
+UNUSABLE: list[tuple[str, Callable[[Path], Any], str]] = [
+    ("", lambda folder: (folder / "var/dkim-mailbot1.pem").chmod(0o644), "others can read this secret"),
+    ("", lambda folder: (folder / "var/dkim-mailbot1.pem").write_text("no key"), "not a private key in PEM form"),
+    ("", lambda folder: _unreadable(folder / "var/dkim-mailbot1.pem"), "cannot be read by"),
+    ("", lambda folder: (folder / "var/keys.json").write_text("{"), "damaged"),
+    ("", lambda folder: (folder / "var/keys.json").unlink(), "the key ring is missing"),
+    ("", lambda folder: (folder / "var/ops.token").chmod(0o644), "others can read this secret"),
+    (LOGIN, lambda folder: None, "cannot be read: No such file"),
+    (LOGIN, lambda folder: (folder / "netrc").touch(0o644), "others can read this secret"),
+    ('[relay]\nca_file = "{folder}/ca.pem"\n', lambda folder: None, "no certificates (PEM)"),
+    ('[smtp]\ntls_certificate = "{folder}/tls.pem"\n', lambda folder: None, "cannot be used for STARTTLS"),
+    ('[site]\ndatabase = "sqlite:////proc/none/x"\n', lambda folder: None, "the database cannot be opened"),
+]
+
+
+async def test_a_reload_onto_files_that_cannot_be_opened_changes_nothing(tmp_path: Path, smtp_sink: Sink) -> None:
+    made = Robot(tmp_path / "r", smtp_sink.port, overrides={"SITE_DATABASE": ""})
+    site, folder, kept = made.folder / "config/mailbot.toml", made.folder, tmp_path / "kept"
+    secrets = ("dkim-mailbot1.pem", "keys.json", "ops.token")
+
+    def refusals() -> list[str]:
+        return [json.loads(line)["error"] for line in made.log.splitlines() if "robot.reload-refused" in line]
+
+    await made.start()
+    try:
+        assert made.process is not None
+        kept.mkdir()
+        for name in secrets:
+            shutil.copy2(folder / "var" / name, kept / name)
+        for number, (text, spoil, words) in enumerate(UNUSABLE, 1):
+            site.write_text(text.format(folder=folder))
+            spoil(folder)
+            made.process.send_signal(signal.SIGHUP)
+            await until(lambda number=number: len(refusals()) == number)  # type: ignore[misc]
+            assert words in refusals()[-1]
+            shutil.rmtree(folder / "var/dkim-mailbot1.pem", ignore_errors=True)
+            for name in secrets:
+                shutil.copy2(kept / name, folder / "var" / name)
+        assert (await asyncio.to_thread(made.send_blank_mail, SENDER, TO))[0] == 250
+        assert made.log.count("robot.started") == 1
+        site.write_text("")
+        made.process.send_signal(signal.SIGHUP)
+        await until(lambda: made.log.count("robot.started") == 2 and made.ready())
         assert await made.stop() == 0
     finally:
         made.kill()

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from mailbot import app
 from mailbot.cli import build
 from mailbot.config import Settings
-from mailbot.config.site import DkimSection, Site
+from mailbot.config.site import DkimSection, Site, SiteSection
 from mailbot.mail.dkim import generate_key
 from tests.support.robot import REPOSITORY
 
@@ -73,6 +73,20 @@ def test_a_file_that_others_can_read_or_that_is_no_key_is_refused(tmp_path: Path
     file.chmod(0o644)
     with pytest.raises(app.StartProblem, match="chmod 600"):
         app.open_signer(settings(tmp_path))
+
+
+def test_what_the_system_refuses_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "dkim-mailbot1.pem").mkdir(0o700)  # a folder: not even root reads it as a file
+    with pytest.raises(app.StartProblem, match=r"dkim-mailbot1\.pem: cannot be read by \w+ .*chown"):
+        app.open_signer(settings(tmp_path))
+    with pytest.raises(app.StartProblem, match=r"cannot be written by \w+ .*chown"):
+        app.write_private(Path("/proc/none/dkim-k.pem"), b"key")
+
+
+async def test_a_database_that_cannot_be_opened_is_said_in_words() -> None:
+    given = Settings(Path(), Site(site=SiteSection(database="sqlite:////proc/none/x")), {}, None)  # type: ignore[arg-type]
+    with pytest.raises(app.StartProblem, match=r"cannot be opened: .* \(/proc/none/x, as \w+\): .*chown"):
+        await app.open_database(given)
 
 
 @pytest.fixture
