@@ -15,7 +15,9 @@ from mailbot.cli import common
 from mailbot.credentials import decode_id, encode_id
 from mailbot.delivery import outbox
 from mailbot.delivery.policy import MailState
-from mailbot.office import replies
+from mailbot.mail.address import AddressError, parse_typed
+from mailbot.mail.fields import escaped
+from mailbot.office import nextstep, replies, timeline
 from mailbot.registration import stops
 
 Mail = Annotated[str, typer.Argument(help="The mail's id, from `queue list`.")]
@@ -24,7 +26,7 @@ Society = Annotated[str | None, typer.Option(help="Only this society.")]
 
 def register(command: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="The outgoing mails: what waits, what became of each.")
-    for function in (status, watch, show, retry, cancel, hold, release, pause, resume):
+    for function in (status, watch, find, show, retry, cancel, hold, release, pause, resume):
         group.command()(function)
     group.command("list")(list_)
     command.add_typer(group, name="queue")
@@ -113,6 +115,41 @@ def list_(
             ]
 
     common.show(common.run(work()), json, empty="No such mail.")
+
+
+def find(
+    society: Annotated[str, typer.Argument(help="The society's id.")],
+    address: Annotated[str, typer.Argument(help="The mail address of who says that no mail came.")],
+    json: common.Json = False,
+) -> None:
+    """What came from an address, why it got no answer, what went to it (newest first), and what to do next (Japanese).
+    For anybody's address, on a roster or not."""
+
+    async def work() -> tuple[list[timeline.Moment], str]:
+        async with common.opened() as (ctx, _):
+            chosen = app.society_of(ctx.settings, society)
+            try:
+                found = await timeline.of_address(ctx, chosen, parse_typed(address))
+            except AddressError as error:
+                raise common.Failed(f"{escaped(address, 80)} is no mail address: {error}") from None
+            return found, nextstep.next_step(chosen, found)
+
+    found, todo = common.run(work())
+    rows = [
+        {
+            "at": one.at if json else common.moment(one.at),
+            "event": one.event,
+            "what": one.what,
+            "mail": encode_id(one.mail) if one.mail else None,
+        }
+        for one in found
+    ]
+    if json:
+        common.fields([("found", rows), ("next", todo)], True)
+        return
+    if rows:
+        common.show(rows, False)
+    print(f"→ {todo}")
 
 
 def _id(text: str) -> int:

@@ -54,7 +54,7 @@ def list_(
                     "society": row.society,
                     "address": row.address,
                     "cause": row.cause,
-                    "means": replies.cause_words(row.cause, row.address),
+                    "means": replies.known_words(row.cause, row.source, row.address),
                     "source": row.source,
                     "times": row.count,
                     "last_at": row.last_at,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from mailbot.delivery.outbox import BOUNCED
+from mailbot.delivery.suppression import Source
 from mailbot.mail.causes import Cause, perhaps_refused
 from mailbot.mail.status import Effect, OutcomeKind, Stage
 from mailbot.mail.verdict import classify
@@ -49,6 +50,11 @@ def cause_words(cause: str, address: str = "") -> str:
     if perhaps_refused(found, address.rpartition("@")[2]):
         return "受信拒否設定、または宛先不明です"
     return _CAUSES.get(found, _NOT_REACHED)
+
+
+def known_words(cause: str, source: str, address: str) -> str:
+    """Why an address gets no mail (a row of `suppression`)."""
+    return "職員が送信を止めました" if source == Source.STAFF else cause_words(cause, address)
 
 
 def reported(reply: str, recipient: str) -> str:

@@ -1,4 +1,4 @@
-"""What happened to one member, in the order it happened: what a clerk needs while the member is on the phone.
+"""What happened to one member, or to the mail of one address: what a clerk needs while somebody is on the phone.
 
 Only facts that rows hold. That a link's page was opened is none of them: reading a page writes nothing, so the first
 trace is the journey begun behind it. What was purged (`[retention]`) is gone from here as well.
@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.config import Society
 from mailbot.letters import LETTERS
-from mailbot.mail.address import AddressError, parse_typed
+from mailbot.mail.address import Address, AddressError, parse_typed, stored
 from mailbot.mail.causes import Cause
 from mailbot.registration import people
 from mailbot.registration.context import Context
@@ -26,6 +26,7 @@ from mailbot.store.tables import (
     audit,
     consent,
     help_request,
+    imap_message,
     inbox,
     journey,
     link,
@@ -40,7 +41,7 @@ from mailbot.store.tables import (
     temporary,
 )
 
-from . import replies
+from . import reasons, replies
 
 LIMIT = 200
 """Newest rows of one table that are read."""
@@ -48,11 +49,14 @@ LIMIT = 200
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One thing that happened. `event` is a word for programs, `what` a Japanese sentence."""
+    """One thing that happened. `event` is a word for programs, `what` a Japanese sentence. `reason`: why a mail that
+    came in ended as it did, or who says that an address gets no mail; `mail`: the id of one that went out."""
 
     at: int
     event: str
     what: str
+    reason: str = ""
+    mail: int | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,12 @@ class _Who:
     keys: frozenset[str]
     """Keys of addresses that are this member's: proved, invited in a journey, linked, on file."""
     texts: frozenset[str]
+    """The same as they are spelt."""
+
+    @property
+    def lowered(self) -> list[str]:
+        """Finds columns that hold addresses and no keys; what is found may still be somebody else's."""
+        return sorted({key.lower() for key in self.keys})
 
     def of(self, table: Any) -> ColumnElement[bool]:
         return and_(table.c.society == self.society.id, table.c.member_id == self.id)
@@ -70,15 +80,18 @@ class _Who:
 
 async def timeline(ctx: Context, society: Society, member_id: int) -> list[Moment] | None:
     """Oldest first; None when there is no such member."""
-    async with ctx.store.read() as tx:
+    o = outbox.c
+    async with ctx.store.scan() as tx:
         who = await _who(ctx, tx, society, member_id)
         if who is None:
             return None
+        anybody = and_(o.member_id.is_(None), o.recipient.in_(who.texts))
         found = [
             *await _roster(tx, who),
             *await _letters(tx, who),
             *await _incoming(tx, who),
-            *await _outgoing(tx, who),
+            *await _kept_back(tx, who),
+            *await _outgoing(tx, who, or_(o.member_id == who.id, anybody)),
             *await _unreached(tx, who),
             *await _links(tx, who),
             *await _journeys(tx, who),
@@ -87,6 +100,23 @@ async def timeline(ctx: Context, society: Society, member_id: int) -> list[Momen
             *await _audit(tx, who),
         ]
     return sorted(found, key=lambda moment: moment.at)
+
+
+async def of_address(ctx: Context, society: Society, given: Address) -> list[Moment]:
+    """What came from an address, what went to it and what is known of it, whoever has it; newest first."""
+    o = outbox.c
+    async with ctx.store.scan() as tx:
+        mine = (o.society == society.id, func.lower(o.recipient) == given.text.lower())
+        spelt = await tx.scalars(select(o.recipient).where(*mine).distinct())
+        texts = frozenset(text for text in spelt if stored(text).key == given.key)
+        who = _Who(society, 0, None, frozenset({given.key}), texts)
+        found = [
+            *await _incoming(tx, who),
+            *await _kept_back(tx, who),
+            *await _outgoing(tx, who, o.recipient.in_(who.texts)),
+            *await _unreached(tx, who),
+        ]
+    return sorted(found, key=lambda moment: moment.at)[::-1]
 
 
 async def _who(ctx: Context, tx: AsyncConnection, society: Society, member_id: int) -> _Who | None:
@@ -167,16 +197,19 @@ async def _incoming(tx: AsyncConnection, who: _Who) -> list[Moment]:
     if not who.keys:
         return []
     i, h = inbox.c, help_request.c
-    mine = (i.society == who.society.id, i.address_key.in_(who.keys))
-    columns = (i.received_at, i.purpose, i.address, i.action, i.reason)
-    rows = await _newest(tx, select(*columns).where(*mine), i.received_at)
+    wrote = or_(i.address_key.in_(who.keys), func.lower(i.from_address).in_(who.lowered))
+    columns = (i.received_at, i.purpose, i.address, i.address_key, i.from_address, i.action, i.reason)
+    rows = await _newest(tx, select(*columns).where(i.society == who.society.id, wrote), i.received_at)
     found = [
         Moment(
             row.received_at,
             "mail-in",
-            f"{_INCOMING.get(row.purpose, 'メール')}が {row.address} から届いた（{_answered(row.action, row.reason)}）",
+            f"{_INCOMING.get(row.purpose, 'メール')}が {_sender(row)} から届いた"
+            f"（{_answered(row.action, row.reason)}）",
+            row.reason,
         )
         for row in rows
+        if row.address_key in who.keys or stored(row.from_address).key in who.keys
     ]
     asked = select(h.done_at).where(h.society == who.society.id, h.address_key.in_(who.keys), h.done_at.is_not(None))
     found += [
@@ -185,28 +218,57 @@ async def _incoming(tx: AsyncConnection, who: _Who) -> list[Moment]:
     return found
 
 
+def _sender(row: Any) -> str:
+    """Who stands in From, and who sent it where that is somebody else."""
+    author, sender = row.from_address, row.address or "空"
+    return sender if author is None or stored(author).key == row.address_key else f"{author}（送信元は {sender}）"
+
+
 def _answered(action: str, reason: str) -> str:
-    return "返信する" if action == "answer" else f"返信しない: {reason}"
+    return "返信する" if action == "answer" else f"返信しない: {reasons.why(reason)}"
 
 
-async def _outgoing(tx: AsyncConnection, who: _Who) -> list[Moment]:
+_KEPT_BACK = {
+    "too-old": "届いたのが古いので、返信しない",
+    "renumbered": "届いたのが古いので、返信しない",
+    "refused": "送信元を確かめられないので、返信しない",
+}
+
+
+async def _kept_back(tx: AsyncConnection, who: _Who) -> list[Moment]:
+    """Mails in a mailbox elsewhere that were not taken: they wait, or are left to staff."""
+    c = imap_message.c
+    mine = (c.society == who.society.id, func.lower(c.address).in_(who.lowered), c.state.in_(("waiting", "ignored")))
+    found = []
+    for row in await _newest(tx, select(imap_message).where(*mine), c.arrived_at):
+        waits = row.state == "waiting"
+        words = "まだ受け付けられず、あとでもう一度試す" if waits else _KEPT_BACK.get(row.reason)
+        if words and stored(row.address).key in who.keys:
+            event, what = f"mailbox-{row.state}", f"メールが {row.address} からメールボックスに届いた（{words}）"
+            found.append(Moment(row.arrived_at or row.at, event, what))
+    return found
+
+
+async def _outgoing(tx: AsyncConnection, who: _Who, theirs: ColumnElement[bool]) -> list[Moment]:
     o, a = outbox.c, attempt.c
-    anybody = and_(o.member_id.is_(None), o.recipient.in_(who.texts))
-    statement = select(outbox).where(o.society == who.society.id, or_(o.member_id == who.id, anybody))
+    statement = select(outbox).where(o.society == who.society.id, theirs)
     mails = {row.id: row for row in await _newest(tx, statement, o.created_at)}
     found = []
     for row in mails.values():
         name = f"「{_title(row.letter)}」（{row.recipient}）"
-        found.append(Moment(row.created_at, "mail-queued", f"{name}を用意した"))
+        found.append(Moment(row.created_at, "mail-queued", f"{name}を用意した", mail=row.id))
         if row.settled_at is not None and row.state not in ("delivered", "failed"):
-            found.append(Moment(row.settled_at, f"mail-{row.state}", f"{name}: {replies.ended(row.state, row.reason)}"))
+            what = f"{name}: {replies.ended(row.state, row.reason)}"
+            found.append(Moment(row.settled_at, f"mail-{row.state}", what, mail=row.id))
         elif row.state == "held":
-            found.append(Moment(row.next_attempt_at, "mail-held", f"{name}: {replies.ended('held', row.reason)}"))
+            what = f"{name}: {replies.ended('held', row.reason)}"
+            found.append(Moment(row.next_attempt_at, "mail-held", what, mail=row.id))
     tries = select(attempt).where(a.society == who.society.id, a.outbox_id.in_(list(mails)))
     for row in await _newest(tx, tries, a.at):
         mail = mails[row.outbox_id]
         words = replies.plain(row.outcome, row.relay_reply, mail.recipient)
-        found.append(Moment(row.at, f"mail-{row.outcome}", f"「{_title(mail.letter)}」（{mail.recipient}）: {words}"))
+        what = f"「{_title(mail.letter)}」（{mail.recipient}）: {words}"
+        found.append(Moment(row.at, f"mail-{row.outcome}", what, mail=mail.id))
     return found
 
 
@@ -220,8 +282,9 @@ async def _unreached(tx: AsyncConnection, who: _Who) -> list[Moment]:
     found = []
     for row in await _newest(tx, known, s.last_at):
         rest = _UNREACHED if row.cause == Cause.UNKNOWN_USER else ""
-        what = f"{row.address} へのメールが届かない: {replies.cause_words(row.cause, row.address)}{rest}"
-        found.append(Moment(row.last_at, f"address-{row.cause}", what))
+        known_words = replies.known_words(row.cause, row.source, row.address)
+        what = f"{row.address} へのメールが届かない: {known_words}{rest}"
+        found.append(Moment(row.last_at, f"address-{row.cause}", what, row.source))
     ended = select(a.address, a.unreachable_at).where(who.of(address), a.unreachable_at.is_not(None))
     for row in await _newest(tx, ended, a.unreachable_at):
         what = f"{row.address} は届かないため、本人の確認（再発行など）に使えなくなった"

@@ -9,14 +9,21 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from mailbot.delivery import outbox as queue
+from mailbot.delivery import suppression
 from mailbot.delivery.mails import Settlement
 from mailbot.delivery.outbox import Lane, NewMail
+from mailbot.delivery.suppression import Note, Source
+from mailbot.intake.screening import Reason
+from mailbot.mail.address import parse_typed
+from mailbot.mail.causes import Cause
 from mailbot.mail.status import Outcome, OutcomeKind, Status
 from mailbot.office.export import export
 from mailbot.office.members import correct_address
+from mailbot.office.nextstep import next_step
+from mailbot.office.reasons import REASONS
 from mailbot.office.renotify import NotSent, Sent, renotify
 from mailbot.office.sheet import Encoding
-from mailbot.office.timeline import Moment, timeline
+from mailbot.office.timeline import Moment, of_address, timeline
 from mailbot.registration import formula, login, mailfacts, people
 from mailbot.registration.outcomes import Refused
 from mailbot.registration.reset import LETTER, reset
@@ -29,6 +36,7 @@ from mailbot.store.tables import (
     budget,
     consent,
     help_request,
+    imap_message,
     inbox,
     journey,
     link,
@@ -140,8 +148,59 @@ async def test_the_timeline_tells_of_paper_pins_help_and_rosters(here: World) ->
     assert found["roster-changed"] == "名簿の記載が変わった"
     assert found["pin-sent"] == "パスワードが合い、暗証キーのメールを用意した（2回目）"
     assert (found["pin-wrong"], found["pin-passed"]) == ("その暗証キーの入力が2回違った", "暗証キーが合った")
-    assert found["mail-in"] == f"問い合わせのメールが {key} から届いた（返信しない: over-budget）"
+    assert found["mail-in"] == f"問い合わせのメールが {key} から届いた（返信しない: 短いあいだの数の上限を超えた）"
     assert found["help-done"] == "問い合わせが対応済みになった"
+
+
+async def test_the_mail_of_an_address_nobody_knows_is_found_newest_first(here: World) -> None:
+    given = parse_typed("Mi.chi@phone.example")
+    society = here.society("yokokou")
+    entry = society.addresses.registration
+
+    async def at() -> tuple[list[str], str]:
+        found = await of_address(here.ctx, society, given)
+        assert [one.at for one in found] == sorted((one.at for one in found), reverse=True)
+        return [f"{one.event} {one.what}" for one in found], next_step(society, found)
+
+    async def came(key: bytes, **row: Any) -> None:
+        here.now += MINUTE
+        facts = {"society": "yokokou", "inbox_key": key, "source": "smtp", "purpose": "registration", "peer": "x",
+                 "size": 1, "received_at": here.now, "address": given.text, "address_key": given.key}  # fmt: skip
+        async with here.ctx.store.begin() as tx:
+            await tx.execute(insert(inbox).values(**{**facts, **row}))
+
+    assert (await at())[0] == []
+    assert f"（正しいあて先は {entry}）" in (await at())[1]
+    sent_by = {"address": "srs0=x@list.example", "address_key": "srs0=x@list.example"}
+    other = {"from_address": "mi.chi@phone.example"}  # another mailbox: this domain may heed the case
+    await came(b"o", **sent_by, **other, action="discard", reason="sender-mismatch")
+    await came(b"1", **sent_by, from_address=given.text, action="discard", reason="sender-mismatch")
+    (line,), todo = await at()
+    why = "差出人と実際の送信元が違い、ご本人のメールと確かめられない"
+    sender = "Mi.chi@phone.example（送信元は srs0=x@list.example）"
+    assert line == f"mail-in 空メールが {sender} から届いた（返信しない: {why}）"
+    assert todo == REASONS[Reason.SENDER_MISMATCH].todo
+    await came(b"2", from_address=given.text, action="answer", reason="accepted")
+    await here.link("yokokou", given.text)
+    lines, todo = await at()
+    assert [one.partition(" ")[0] for one in lines] == ["mail-queued", "mail-in", "mail-in"]
+    assert todo.startswith("順番に送り直しています")
+    await settle(here, "invitation", TAKEN)
+    lines, todo = await at()
+    assert lines[0].startswith("mail-delivered 「利用登録手続きのご案内」")
+    assert todo.startswith("迷惑メールのフォルダ")
+    async with here.ctx.store.begin() as tx:
+        note = Note("yokokou", given, Cause.UNKNOWN_USER, Source.RELAY, "550 5.1.1")
+        await suppression.note(tx, [note], here.now + MINUTE)
+        row = {"mailbox": "post", "uidvalidity": 1, "society": "yokokou", "address": given.text, "at": here.now}
+        for uid, state, reason in ((1, "waiting", "4.7.1"), (2, "ignored", "too-old"), (3, "ignored", "history")):
+            await tx.execute(insert(imap_message).values(**row, uid=uid, state=state, reason=reason, arrived_at=uid))
+    lines, todo = await at()
+    assert lines[0].startswith("address-unknown-user Mi.chi@phone.example へのメールが届かない")
+    assert todo.startswith(f"このアドレスには何も送りません。受信設定で {society.addresses.robot} を")
+    assert todo.endswith(f"{entry} へもう一度空メールを送っていただきます。")
+    assert [one.partition(" ")[0] for one in lines[-2:]] == ["mailbox-ignored", "mailbox-waiting"]
+    assert await of_address(here.ctx, here.society("shochiku"), given) == []
 
 
 async def test_the_timeline_of_another_member_is_another(here: World) -> None:
