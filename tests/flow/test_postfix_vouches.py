@@ -41,11 +41,11 @@ class Vouched:
     postfix: Postfix
     key: bytes
 
-    async def send(self, author: str, *, sign: bool = False, sender: str = "", headers: str = "") -> str:
+    async def send(self, author: str, *, sign: bool = False, sender: str = "", headers: str = "", body: str = "") -> str:
         """A blank mail through Postfix -> its inbox row, as `action tier reason`, and what staff read of its checks."""
         sender = sender or author
         lines = f"From: {author}\r\nTo: {TO}\r\nMessage-ID: <{time.monotonic_ns()}@phone.example>\r\n"
-        mail = f"{headers}{lines}Date: Fri, 20 Nov 2026 12:00:00 +0900\r\nSubject: \r\n\r\n".encode()
+        mail = f"{headers}{lines}Date: Fri, 20 Nov 2026 12:00:00 +0900\r\nSubject: \r\n\r\n{body}".encode()
         if sign:
             mail = dkim.sign(mail, b"s1", b"phone.example", self.key, include_headers=[b"from", b"to", b"date"]) + mail
 
@@ -102,6 +102,7 @@ async def at(
         "smtpd_milters": f"inet:127.0.0.1:{milter}",
         "milter_default_action": "tempfail",
         "header_checks": "regexp:$config_directory/mailbot-headers",
+        "nested_header_checks": "",
     }
     with (
         resolver(RECORDS) as names,
@@ -143,6 +144,14 @@ async def test_what_a_sender_writes_in_the_servers_name_is_taken_out(at: Vouched
     assert "=pass" not in found
     other = await at.send(f"to{author}", sender="x@evil.example", headers=f"Authentication-Results: {name}; {said}\r\n")
     assert other.startswith("discard None sender-mismatch / ")
+
+
+async def test_a_forwarded_mail_inside_keeps_its_lines_and_the_signature_holds(at: Vouched) -> None:
+    within = f"Authentication-Results: {NAME}; spf=pass\r\nFrom: a@b.example\r\n\r\nx\r\n"
+    body = f"--b\r\nContent-Type: message/rfc822\r\n\r\n{within}--b--\r\n"
+    kind = "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n"
+    found = await at.send("attached@phone.example", sign=True, headers=kind, body=body)
+    assert found.startswith("answer proved accepted / ")
 
 
 async def test_who_says_nothing_about_himself_is_a_stranger(at: Vouched) -> None:

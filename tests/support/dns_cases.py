@@ -251,7 +251,7 @@ MX = [
     mx_case("takes-no-mail-elsewhere", ["MX 0 ."], mail_in(here=False), "MEND", "takes no mail", False),
     mx_case("alias", ["MX 10 alias.elsewhere.example."], mail_in(), "MEND", "is an alias"),
     mx_case("nowhere", ["MX 10 gone.example."], mail_in(), "MEND", "has no address"),
-    mx_case("elsewhere", ["MX 10 mx.elsewhere.example."], mail_in(), "MEND", "do not reach the robot"),
+    mx_case("elsewhere", ["MX 10 mx.elsewhere.example."], mail_in(), "MEND", "mail to it does not reach the robot"),
     mx_case(
         "a-server-in-front", ["MX 10 mx.elsewhere.example."], mail_in(behind=True), "NOTE", "hands the mail", False
     ),

@@ -91,7 +91,7 @@ def mail_in(dns: Dns, domain: str, own: str, role: str, *, here: bool, behind: b
     words = f"{role}: {listed(targets)}, not {own}"
     if behind:
         return note(what, f"{words}: right if that server hands the mail to the robot")
-    return mend(what, f"{words}: blank mails do not reach the robot", *record)
+    return mend(what, f"{words}: mail to it does not reach the robot", *record)
 
 
 def _unfit(dns: Dns, target: str) -> str:
