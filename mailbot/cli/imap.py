@@ -8,6 +8,7 @@ import typer
 
 from mailbot import audit
 from mailbot.cli import common
+from mailbot.config.site import ImapMailbox
 from mailbot.intake.imap import ledger
 
 
@@ -20,16 +21,30 @@ def register(command: typer.Typer) -> None:
 
 
 def status(json: common.Json = False) -> None:
-    """Every mailbox: since when it is watched, when it was looked at last, what waits in it."""
+    """Every mailbox: is it read, and if not why; since when it is watched, when it was looked at last, what waits."""
 
     async def work() -> list[dict[str, Any]]:
-        async with common.opened() as (ctx, _), ctx.store.read() as tx:
+        async with common.opened() as (ctx, now), ctx.store.read() as tx:
             known = {str(row["mailbox"]): row for row in await ledger.overview(tx)}
+            troubles = await ledger.troubles(tx)
             unseen = {"place": None, "since_at": None, "seen_at": None, "waiting": 0, "ignored": 0}
-            return [{**unseen, **known.get(name, {}), "mailbox": name} for name in ctx.settings.site.imap]
+            return [
+                {**unseen, **row, "mailbox": name, **_state(row.get("seen_at"), troubles.get(name), box, now)}
+                for name, box in ctx.settings.site.imap.items()
+                for row in [known.get(name, {})]
+            ]
 
     rows = [{"mailbox": row.pop("mailbox"), **row} for row in common.run(work())]
     common.show(rows, json, empty="No mailbox is configured; docs/imap.md says how.")
+
+
+def _state(seen_at: Any, trouble: tuple[int, str] | None, mailbox: ImapMailbox, now: int) -> dict[str, str | None]:
+    """`seen_at`: when the last look began, which takes its time where much has come."""
+    if trouble and trouble[0] > (seen_at or 0):
+        return {"state": "down", "trouble": trouble[1]}
+    if seen_at is None or now - seen_at > (2 * mailbox.rest_seconds + 60) * 1000:
+        return {"state": "down", "trouble": "not looked at lately: does the robot run? `mailbot check` tries to log in"}
+    return {"state": "up", "trouble": None}
 
 
 def list_(
@@ -42,7 +57,7 @@ def list_(
         async with common.opened() as (ctx, _), ctx.store.read() as tx:
             return await ledger.listed(tx, ignored=ignored)
 
-    common.show(common.run(work()), json, empty="No such mail.")
+    common.show(common.run(work()), json, empty="No mail came in too long ago." if ignored else "No mail waits.")
 
 
 def rescan(
@@ -51,15 +66,17 @@ def rescan(
 ) -> None:
     """Read a mailbox from its first mail again, and answer what arrived since then. Nobody gets a second answer."""
 
-    async def work() -> int:
+    async def work() -> tuple[int, int]:
         async with common.opened() as (ctx, now):
+            box = ctx.settings.site.imap.get(mailbox)
             begin = common.parse_since(since, now)
             async with ctx.store.begin() as tx:
-                if not await ledger.rescan(tx, mailbox, begin):
+                if box is None or not await ledger.rescan(tx, mailbox, begin):
                     raise common.Failed(f"no mailbox {mailbox} was opened yet; `mailbot imap status` shows them")
                 await audit.record(
                     tx, common.actor(), "imap-rescan", "", None, {"mailbox": mailbox, "since": begin}, now
                 )
-            return begin
+            return begin, box.rest_seconds
 
-    print(f"Mails in {mailbox} since {common.moment(common.run(work()))} are answered at its next look.")
+    begin, seconds = common.run(work())
+    print(f"Mails in {mailbox} since {common.moment(begin)} are answered at its next look, within {seconds} seconds.")

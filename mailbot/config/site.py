@@ -230,6 +230,11 @@ class ImapMailbox(Section):
 
     _name = field_validator("authserv_id")(lambda cls, v: _vouching(v))
 
+    @property
+    def rest_seconds(self) -> int:
+        """The longest time between two looks at the folder."""
+        return min(self.poll_seconds, self.idle_minutes * 60)
+
 
 class WebSection(Section):
     listen: str = "127.0.0.1:8080"

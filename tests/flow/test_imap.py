@@ -188,12 +188,22 @@ async def test_a_mailbox_that_is_down_harms_nothing_and_check_says_why(
         assert code == 250
         assert "http" in body((await smtp_sink.wait(to="anna@phone.example"))[0])
         assert [row["kind"] for row in await asyncio.to_thread(made.json, "alarm", "list")] == ["imap-refused"]
+        (row,) = await asyncio.to_thread(made.json, "imap", "status")
+        assert (row["state"], f"refuses the login of {post.user}" in row["trouble"]) == ("down", True)
         said = await asyncio.to_thread(made.command, "check", check=False)
         assert f"mailbox post: the server refuses the login of {post.user}" in said.stdout
         word.write_text(PASSWORD)
         said = await asyncio.to_thread(made.command, "check", check=False)
         assert f"mailbox post: {post.user} can read INBOX at 127.0.0.1" in said.stdout
         await watched(made)
+        (row,) = await asyncio.to_thread(made.json, "imap", "status")
+        assert (row["state"], row["trouble"]) == ("up", None)
+        assert "No mail waits." in (await asyncio.to_thread(made.command, "imap", "list")).stdout
+        said = await asyncio.to_thread(made.command, "imap", "rescan", "post", "--since", "1h")
+        assert "within 60 seconds" in said.stdout
+        post.deliver("bert@phone.example", "bert")  # ends the wait
+        await watched(made, 2)
+        assert '"reason": "lost"' not in made.log
         assert await made.stop() == 0, made.log
     finally:
         made.kill()

@@ -41,7 +41,9 @@ class Vouched:
     postfix: Postfix
     key: bytes
 
-    async def send(self, author: str, *, sign: bool = False, sender: str = "", headers: str = "", body: str = "") -> str:
+    async def send(
+        self, author: str, *, sign: bool = False, sender: str = "", headers: str = "", body: str = ""
+    ) -> str:
         """A blank mail through Postfix -> its inbox row, as `action tier reason`, and what staff read of its checks."""
         sender = sender or author
         lines = f"From: {author}\r\nTo: {TO}\r\nMessage-ID: <{time.monotonic_ns()}@phone.example>\r\n"

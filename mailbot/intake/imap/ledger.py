@@ -14,6 +14,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.intake.imap.wire import Selected
+from mailbot.store.alarms import alarms
 from mailbot.store.engine import insert
 from mailbot.store.keys import among, values
 from mailbot.store.tables import imap_folder, imap_message, inbox
@@ -43,6 +44,8 @@ class Why(StrEnum):
     REFUSED = "refused"
 
 
+DOWN = ("imap-down", "imap-refused")
+"""Alarms of a mailbox that cannot be read; their text is `mailbox NAME: words`."""
 TOLD = (Why.TOO_OLD, Why.RENUMBERED, Why.REFUSED)
 """Of these staff are told: a person may wait for an answer."""
 
@@ -211,6 +214,16 @@ async def overview(tx: AsyncConnection) -> list[dict[str, object]]:
         }
         for row in await tx.execute(select(imap_folder).order_by(imap_folder.c.mailbox))
     ]
+
+
+async def troubles(tx: AsyncConnection) -> dict[str, tuple[int, str]]:
+    """Mailbox -> (when, words) of the last trouble that staff were told of, and have not dealt with."""
+    found: dict[str, tuple[int, str]] = {}
+    for row in reversed(await alarms(tx)):
+        if row.kind in DOWN:
+            name, _, words = row.text.removeprefix("mailbox ").partition(": ")
+            found[name] = row.last_at, words
+    return found
 
 
 async def listed(tx: AsyncConnection, *, ignored: bool) -> list[dict[str, object]]:

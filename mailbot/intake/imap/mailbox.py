@@ -50,6 +50,10 @@ class NotOurs(Exception):
     """Another robot has the lease."""
 
 
+class Afresh(Exception):
+    """Staff asked for the folder to be read again: no trouble, only a new session."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Fetched:
     envelope: Envelope
@@ -118,6 +122,8 @@ class Mailbox:
                 continue
             except NotOurs:
                 pass
+            except Afresh:
+                continue
             except Denied as error:
                 self._refusals += 1
                 seconds = min(
@@ -195,7 +201,7 @@ class Mailbox:
     # -- a session --------------------------------------------------------------------------------------------------
 
     async def _session(self, stop: asyncio.Event) -> None:
-        """From the login on, until `stop`. Raises Lost, Denied, NotOurs and whatever the database raises."""
+        """From the login on, until `stop`. Raises Lost, Denied, NotOurs, Afresh and whatever the database raises."""
         connection = await Connection.open(self._config)
         try:
             await self._learn(connection)
@@ -217,7 +223,7 @@ class Mailbox:
 
     def _rest(self) -> float:
         """Seconds until the folder is looked at again, whatever the server announces."""
-        seconds = float(min(self._config.poll_seconds, self._config.idle_minutes * 60))
+        seconds = float(self._config.rest_seconds)
         if self._memory.waiting:
             first = min(_retry_at(one) for one in self._memory.waiting.values())
             seconds = min(seconds, max((first - self._clock()) / 1000, 1))
@@ -245,7 +251,7 @@ class Mailbox:
         memory = self._memory
         async with self._store.begin() as tx:
             if not await self._ledger.touch(tx, self._clock()):
-                raise Lost("staff asked for the folder to be read again")
+                raise Afresh
         while not stop.is_set():
             now = self._clock()
             there = await connection.search(memory.folder.first_uid)
