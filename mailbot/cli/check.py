@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Annotated, cast
 
 import typer
@@ -14,10 +16,12 @@ from mailbot import app
 from mailbot.cli import common
 from mailbot.cli.queue import held_words
 from mailbot.config import ConfigError, Settings
-from mailbot.config.site import Site
+from mailbot.config.site import DnsSection, Site, SmtpSection
 from mailbot.delivery.relays import RelayProblem, servers
 from mailbot.delivery.server import reach
+from mailbot.dns import LookupFailed, Resolver
 from mailbot.intake.imap import login_problem
+from mailbot.intake.smtp import tls_context
 from mailbot.office.dnscheck import Answers, examine
 from mailbot.registration import stops
 
@@ -40,8 +44,8 @@ def check(
     ] = None,
     helo: Annotated[str, typer.Option(help="With --dns: the relay's name, where it is not site.host.")] = "",
 ) -> None:
-    """Configuration, templates, database, keys and relay; with --dns what the world sees of us. Status 1 when something
-    must be mended."""
+    """Configuration, templates, database, keys, DNS, relay, mailboxes; with --dns what the world sees of us. Status 1
+    when something must be mended."""
     found = _dns(address or [], helo) if dns else common.run(_collect())
     if json:
         common.show(found, True)
@@ -62,7 +66,9 @@ def _print(row: Row) -> None:
 async def _collect() -> list[Row]:
     checked = [_row(what, "ok" if ok else "MEND", words) async for what, ok, words in _checks()]
     with suppress(ConfigError):  # it stands among the checks
-        checked += [_row("sender authentication", "NOTE", words) for words in _unvouched(common.settings().site)]
+        settings = common.settings()
+        checked += [_row("sender authentication", "NOTE", words) for words in _unvouched(settings.site)]
+        checked += [_row("mail in", "NOTE", words) for words in _without_a_way_in(settings)]
     return checked
 
 
@@ -113,6 +119,41 @@ def _unvouched(site: Site) -> list[str]:
     return said
 
 
+def _without_a_way_in(settings: Settings) -> Iterator[str]:
+    """Addresses of societies whose mail reaches no robot: there is no door, or the domain's mail lies in a mailbox that
+    does not list them."""
+    smtp = settings.site.smtp
+    listed = {address.lower() for mailbox in settings.site.imap.values() for address in mailbox.addresses}
+    elsewhere = {address.rpartition("@")[2] for address in listed}
+    for society in settings.societies.values():
+        known = society.addresses
+        for address, lost in ((known.bounce, "every delivery report"), (known.help, "every mail to the help desk")):
+            if not address or address.lower() in listed:
+                continue
+            if address.rpartition("@")[2].lower() in elsewhere or not (smtp.listen or smtp.lmtp_listen):
+                yield (f"{society.id}: no [imap.*].addresses lists {address}, so {lost} is lost, "
+                       "unless a server hands it to us by SMTP or LMTP")  # fmt: skip
+
+
+async def _resolver(section: DnsSection) -> tuple[str, bool, str]:
+    """Whether the DNS answers at all; asked for the root, which every resolver knows."""
+    who = ", ".join(section.servers) or "this machine's resolver"
+    try:
+        await asyncio.to_thread(Resolver(section).ask, "", "NS", float(section.query_seconds))
+    except LookupFailed as error:
+        mend = "no sender can be checked, so blank mails get 451: see dns.servers"
+        return "DNS", False, f"{who} does not answer ({error}): {mend}"
+    return "DNS", True, f"{who} answers"
+
+
+def _starttls(smtp: SmtpSection) -> tuple[str, bool, str]:
+    try:
+        tls_context(smtp)
+    except OSError as error:
+        return "STARTTLS", False, f"not offered: {smtp.tls_certificate} cannot be used with its key: {error}"
+    return "STARTTLS", True, f"{smtp.tls_certificate} and its key can be used"
+
+
 async def _checks() -> AsyncIterator[tuple[str, bool, str]]:
     try:
         settings = common.settings()
@@ -142,6 +183,10 @@ async def _checks() -> AsyncIterator[tuple[str, bool, str]]:
     except app.StartProblem as error:
         for text in error.problems:
             yield "database and keys", False, text
+    if settings.site.smtp.tls_certificate != Path():
+        yield _starttls(settings.site.smtp)
+    if settings.site.authentication.mode != "off":
+        yield await _resolver(settings.site.dns)
     async for found in _relays(settings):
         yield found
     for name, mailbox in settings.site.imap.items():

@@ -324,6 +324,10 @@ async def test_a_login_that_works_and_certificates_that_do_not(
     assert "certificate of 127.0.0.1 is not to be trusted" in await login_problem(machine)
     other = box.model_copy(update={"host": "localhost"})
     assert "is not to be trusted: Hostname mismatch" in await login_problem(other)
+    assert await login_problem(box.model_copy(update={"done_folder": "Done", "ignored_folder": "Not answered"})) == ""
+    assert {"Done", '"Not answered"'} & server.folders(user).keys(), "made"
+    impossible = box.model_copy(update={"ignored_folder": "a//b"})
+    assert "folder a//b is not there and cannot be made" in await login_problem(impossible)
     assert "folder Nirgends cannot be opened" in await login_problem(box.model_copy(update={"folder": "Nirgends"}))
     box.password_file.chmod(0o644)
     assert "others can read this secret" in await login_problem(box)

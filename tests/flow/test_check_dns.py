@@ -30,6 +30,24 @@ def world(records: Found) -> Iterator[Answers]:
         yield fresh(running)
 
 
+def test_check_asks_the_resolver_itself(tmp_path: Path) -> None:
+    made = Robot(tmp_path, 1, overrides={"AUTHENTICATION_MODE": '"enforce"', "AUTHENTICATION_PEERS": ""})
+
+    def row(what: str) -> str:
+        said = made.command("check", check=False).stdout.splitlines()
+        return " ".join(next(line for line in said if f" {what}: " in line).split())
+
+    with resolver({}) as running:
+        made.overrides |= running.environment
+        assert row("DNS") == f"ok DNS: {running.endpoint} answers"
+    assert row("DNS").startswith(f"MEND DNS: {running.endpoint} does not answer")
+    made.overrides["SMTP_TLS_CERTIFICATE"] = f'"{tmp_path / "tls.pem"}"'
+    (tmp_path / "tls.pem").write_text("no certificate")
+    assert row("STARTTLS").startswith(f"MEND STARTTLS: not offered: {tmp_path}/tls.pem cannot be used")
+    trustme.CA().issue_cert("mail.kenpo.example").private_key_and_cert_chain_pem.write_to_path(tmp_path / "tls.pem")
+    assert row("STARTTLS").startswith("ok STARTTLS")
+
+
 def fresh(running: Unbound) -> Answers:
     return Answers(DnsSection(servers=(running.endpoint,)))
 

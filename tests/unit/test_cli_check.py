@@ -1,14 +1,16 @@
-"""`mailbot check`: ways in whose senders nobody vouches for are named."""
+"""`mailbot check`: ways in whose senders nobody vouches for are named, and addresses without a way in."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from mailbot.cli.check import _unvouched
-from mailbot.config.site import AuthenticationSection, ImapMailbox, RelaySection, Site
+from mailbot.cli.check import _unvouched, _without_a_way_in
+from mailbot.config.site import AuthenticationSection, ImapMailbox, RelaySection, Site, SmtpSection
+from mailbot.config.society import Addresses
 
 BOX = {"host": "imap.example", "user": "a", "password_file": Path("p"), "addresses": ("a@b.example",)}
 FRONT = ("192.0.2.0/24",)
@@ -53,6 +55,33 @@ def test_where_a_forged_sender_counts_as_the_member(authentication: dict[str, An
     assert words.startswith(start)
     assert "a forged sender counts as the member" in words
     assert "unproved" not in words
+
+
+DOORS = {"smtp": SmtpSection(listen=("127.0.0.1:2525",))}
+SHUT = {"smtp": SmtpSection(listen=())}
+
+
+@pytest.mark.parametrize(
+    ("site", "boxes", "lost"),
+    [
+        (DOORS, [], []),
+        (SHUT, [], ["bounce@b.example", "help@c.example"]),
+        ({"smtp": SmtpSection(listen=(), lmtp_listen=("127.0.0.1:2424",))}, [], []),
+        # the provider takes all mail of that domain, so none comes by the door
+        (DOORS, [("touroku@b.example",)], ["bounce@b.example"]),
+        (DOORS, [("touroku@b.example",), ("Bounce@B.example",)], []),
+        (SHUT, [("touroku@b.example", "bounce@b.example")], ["help@c.example"]),
+    ],
+)
+def test_an_address_without_a_way_in_is_named(
+    site: dict[str, Any], boxes: list[tuple[str, ...]], lost: list[str]
+) -> None:
+    addresses = {"robot": "info@b.example", "bounce": "bounce@b.example", "help": "help@c.example"}
+    society = SimpleNamespace(id="b", addresses=Addresses.model_validate(addresses))
+    imap = {f"box{n}": ImapMailbox.model_validate({**BOX, "addresses": listed}) for n, listed in enumerate(boxes)}
+    settings: Any = SimpleNamespace(site=Site(**site, imap=imap), societies={"b": society})
+    found = list(_without_a_way_in(settings))
+    assert [words.partition(" lists ")[2].partition(",")[0] for words in found] == lost
 
 
 def test_a_demo_is_not_warned() -> None:

@@ -40,11 +40,15 @@ class ImapIntake:
 
 
 async def login_problem(mailbox: ImapMailbox) -> str:
-    """What keeps the robot out of the mailbox, in words; empty when it can log in and open the folder."""
+    """What keeps the robot from its work in the mailbox, in words; empty when it can log in and open the folder, and
+    those where mails are moved are there (they are made) or not needed."""
     try:
         connection = await Connection.open(mailbox)
         try:
             await connection.select(mailbox.folder)
+            for folder in (mailbox.done_folder, mailbox.ignored_folder) if connection.moves else ():
+                if folder and not await connection.have(folder):
+                    return f"folder {folder} is not there and cannot be made: mails would stay where they are"
             await connection.logout()
         finally:
             connection.abort()

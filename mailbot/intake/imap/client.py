@@ -230,6 +230,16 @@ class Connection:
             return await self._store(uids, r"\Deleted") and await self._uid("expunge", given)
         return True
 
+    async def have(self, folder: str) -> bool:
+        """Whether the folder is there, or could be made."""
+        name = wire.folder_name(folder)
+        for make in (False, True):
+            if make:
+                await self._do(self._client.create(name), COMMAND_SECONDS)
+            if (await self._do(self._client.status(name, "(UIDVALIDITY)"), COMMAND_SECONDS)).result == "OK":
+                return True
+        return False
+
     async def _uid(self, *words: str) -> bool:
         answer = await self._do(self._client.uid(*words), COMMAND_SECONDS)
         return bool(answer.result == "OK")
