@@ -33,6 +33,9 @@ $(DEV): constraints-dev.txt $(RUN)
 	@$(PIP) install --require-hashes --no-build-isolation -r constraints-dev.txt
 	@touch $@
 
+.PHONY: install
+install: $(RUN)  ## only what mailbot runs on, for a machine that serves members
+
 .PHONY: run
 run: $(RUN)  ## start the demo robot and walk through a registration (ONCE=1: end after the tour)
 	@$(BIN)/mailbot demo $(if $(ONCE),--once)

@@ -37,3 +37,18 @@ def test_every_key_that_is_named_exists_and_takes_that_value() -> None:
 def test_every_file_is_described() -> None:
     named = set(re.findall(r"^\| \[([^\]]+)\]", (DEPLOY / "README.md").read_text(), re.MULTILINE))
     assert named == {path.name for path in DEPLOY.iterdir()} - {"README.md"}
+
+
+def test_the_install_lines_are_those_of_the_units_and_the_makefile() -> None:
+    (install, start) = re.findall(r"^```bash\n(.*?)^```$", (DEPLOY / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    targets = set(re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^make (\w+)$", install, re.MULTILINE)) == {"install"} <= targets
+    unit = (DEPLOY / "mailbot.service").read_text()
+    (user,) = re.findall(r"^User=(\w+)$", unit, re.MULTILINE)
+    (folder,) = re.findall(r"^WorkingDirectory=(\S+)$", unit, re.MULTILINE)
+    assert f"adduser --system --group --home {folder} --no-create-home {user}\n" in install
+    assert f"ReadWritePaths={folder}/var\n" in unit
+    assert f"install -d -o {user} -g {user} -m 700 var\n" in install
+    assert f"sudo -u {user} .venv/bin/mailbot check\n" in start
+    for path in re.findall(r"deploy/[\w.@]+", start):
+        assert (REPOSITORY / path).is_file()
