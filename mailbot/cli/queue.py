@@ -180,7 +180,7 @@ def show(mail: Mail, json: common.Json = False) -> None:
         for a in attempts
     ]
     facts = [(name, _named(name, value)) for name, value in row._mapping.items() if name not in ("facts", "id")]
-    facts.append(("means", replies.ended(row.state, row.reason)))
+    facts.append(("means", replies.ended(row.state, row.reason, row.recipient)))
     if json:
         common.fields([("id", mail), *facts, ("tries", tries)], True)
         return

@@ -19,8 +19,8 @@ from aiosmtplib.response import SMTPResponse
 from mailbot.delivery.line import Line, RefusedError
 from mailbot.delivery.server import Server, UnusableError
 from mailbot.mail.address import LEGACY_DOMAINS, Address
-from mailbot.mail.status import Effect, Outcome, OutcomeKind, Stage, Status, relay_status
-from mailbot.mail.verdict import classify, lost
+from mailbot.mail.status import Outcome, OutcomeKind, Stage, Status, relay_status
+from mailbot.mail.verdict import classify, lost, misspelt
 from mailbot.telemetry import RELAYED
 
 IDLE_SECONDS = 30.0
@@ -269,8 +269,7 @@ class SmtpRelay:
                 await line.command(_rcpt(line, spelling))
             except RefusedError as refused:
                 status = relay_status(*refused.response)
-                effect = classify(status.code, status.enhanced, Stage.RCPT, status.text).effect
-                if effect is not Effect.SYNTAX or number == len(spellings):
+                if number == len(spellings) or not misspelt(status.code, status.enhanced):
                     raise
                 continue
             if number == 2:

@@ -126,12 +126,8 @@ class Effect(StrEnum):
     """What an answer means beyond this one mail."""
 
     NONE = "none"
-    SUPPRESS = "suppress"  # the mailbox does not exist: send nothing more to it
-    SOFT = "soft"  # the mailbox is full: leave the address alone
-    POLICY = "policy"  # content or reputation: never the address's fault; the same for many recipients is an alarm
-    SYNTAX = "syntax"  # the spelling was refused: the other one of `Address.wire` and `rfc_wire` may do
     SLOW_DOMAIN = "slow-domain"  # the receiving side wants less: slow the whole domain down
-    SESSION = "session"  # the relay is in trouble, nothing was said about the mail: another relay may take it
+    SESSION = "session"  # the relay is in trouble and did not take the mail: another relay may
     OUR_FAULT = "our-fault"  # the relay does not take our mail at all: pause, keep every mail, alarm
 
 

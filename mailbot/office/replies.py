@@ -8,26 +8,18 @@ from mailbot.delivery.outbox import BOUNCED
 from mailbot.delivery.suppression import Source
 from mailbot.mail.causes import Cause, perhaps_refused
 from mailbot.mail.status import Effect, OutcomeKind, Stage
-from mailbot.mail.verdict import classify
+from mailbot.mail.verdict import classify, misspelt
 
 _CODES = re.compile(r"(?:^|: )(\d{3})(?: (\d\.\d{1,3}\.\d{1,3}))?(?= |$)")
 
 _DONE = "メールサーバーが受け取りました"
 _UNSURE = "メールサーバーに渡しましたが返事がなく、届いたかどうか分かりません"
-_FAILED = {
-    Effect.SUPPRESS: "このあて先のメールアドレスはありません",
-    Effect.SOFT: "あて先のメールボックスがいっぱいで、届けられませんでした",
-    Effect.POLICY: "相手側が受け取りを断りました（迷惑メール対策や受信設定）",
-    Effect.SYNTAX: "メールアドレスの書き方が相手側に受け入れられませんでした",
-}
-_FILTERED = "あて先のメールアドレスがないか、受信拒否の設定で断られました"
-_UNSAID = {(Effect.NONE, Cause.FILTERED), (Effect.NONE, Cause.UNKNOWN_USER)}
-_DEFERRED = {
-    Effect.SOFT: "あて先のメールボックスがいっぱいです。あとでもう一度送ります",
-    Effect.SLOW_DOMAIN: "相手側が混み合っています。あとでもう一度送ります",
-    Effect.OUR_FAULT: "こちらのメールサーバーが受け取りません。あとでもう一度送ります",
-}
-_LOST = "メールサーバーにつながりませんでした。あとでもう一度送ります"
+_MISSPELT = "メールアドレスの書き方が相手側に受け入れられませんでした"
+_LATER = "あとでもう一度送ります"
+_OURS = "こちらのメールサーバーが受け取りません"
+_LOST = "メールサーバーにつながりませんでした"
+_BUSY = "相手側が混み合っています"
+_NOT_NOW = "いまは受け取られませんでした"
 
 
 _CAUSES = {
@@ -36,7 +28,7 @@ _CAUSES = {
     Cause.FULL: "あて先のメールボックスがいっぱいです",
     Cause.FILTERED: "受信拒否設定などで断られました",
     Cause.THROTTLED: "相手側が混み合っていて、受け取られませんでした",
-    Cause.POLICY: "相手側が受け取りを断りました（迷惑メール対策）",
+    Cause.POLICY: "相手側が受け取りを断りました（迷惑メール対策や受信設定）",
     Cause.OUR_FAULT: "こちらのメールサーバーの設定のため、送れませんでした",
     Cause.COMPLAINT: "迷惑メールとして報告されました",
 }
@@ -44,7 +36,7 @@ _NOT_REACHED = "届けられませんでした"
 _REPORTED = re.compile(r"report: ([a-z-]+): ?((?:\d\.\d{1,3}\.\d{1,3}|\d{3}(?= |$))?)")
 
 
-def cause_words(cause: str, address: str = "") -> str:
+def cause_words(cause: str, address: str) -> str:
     """Why mail did not reach `address`. Carriers answer a member's refusal list as if there were no such mailbox."""
     found = next((one for one in Cause if one.value == cause), Cause.OTHER)
     if perhaps_refused(found, address.rpartition("@")[2]):
@@ -65,32 +57,40 @@ def reported(reply: str, recipient: str) -> str:
     return f"届かなかったという知らせが来ました。{cause_words(cause, recipient)}{codes}"
 
 
-def plain(outcome: str, reply: str, recipient: str = "") -> str:
+def plain(outcome: str, reply: str, recipient: str) -> str:
     """A row of `attempt` (`outcome`, `relay_reply`) as a Japanese sentence, with the reply's codes where it has any."""
     if outcome == BOUNCED:
         return reported(reply, recipient)
     found = _CODES.search(reply)
     code, enhanced = (int(found[1]), found[2] or "") if found else (0, "")
-    words = _words(outcome, code, enhanced, reply[found.end() :].strip() if found else "")
+    words = _words(outcome, code, enhanced, reply[found.end() :].strip() if found else "", recipient)
     codes = f"{code} {enhanced}".strip() if code else ""
     return f"{words}（{codes}）" if codes and outcome != OutcomeKind.DELIVERED else words
 
 
-def _words(outcome: str, code: int, enhanced: str, text: str) -> str:
-    meaning = classify(code, enhanced, Stage.RCPT, text)
+def _words(outcome: str, code: int, enhanced: str, text: str, recipient: str) -> str:
     match outcome:
         case OutcomeKind.DELIVERED:
             return _DONE
         case OutcomeKind.UNKNOWN:
             return _UNSURE
-        case OutcomeKind.FAILED if (meaning.effect, meaning.cause) in _UNSAID:
-            return _FILTERED
         case OutcomeKind.FAILED:
-            return _FAILED.get(meaning.effect, "届けられませんでした")
-        case _ if enhanced.startswith("4.4."):
-            return _LOST
+            cause = classify(code, enhanced, Stage.RCPT, text).cause or Cause.OTHER
+            return _MISSPELT if cause is Cause.OTHER and misspelt(code, enhanced) else cause_words(cause, recipient)
         case _:
-            return _DEFERRED.get(meaning.effect, "いまは受け取られませんでした。あとでもう一度送ります")
+            return f"{_put_off(code, enhanced, text)}。{_LATER}"
+
+
+def _put_off(code: int, enhanced: str, text: str) -> str:
+    meaning = classify(code, enhanced, Stage.RCPT, text)
+    if enhanced.startswith("4.4."):
+        return _LOST
+    # a mail that waits after a 5xx was refused before its recipient was named
+    if code >= 500 or meaning.effect in (Effect.OUR_FAULT, Effect.SESSION):
+        return _OURS
+    if meaning.effect is Effect.SLOW_DOMAIN:
+        return _BUSY
+    return _CAUSES[Cause.FULL] if meaning.cause is Cause.FULL else _NOT_NOW
 
 
 _STATES = {
@@ -117,9 +117,9 @@ _REASONS = {
 }
 
 
-def ended(state: str, reason: str | None) -> str:
-    """What became of a mail (`state` and `reason` of its row)."""
+def ended(state: str, reason: str | None, recipient: str) -> str:
+    """What became of a mail (`state`, `reason` and `recipient` of its row)."""
     why = _REASONS.get(reason or "", "")
     if (reason or "").startswith(f"{BOUNCED}-"):
-        why = cause_words((reason or "").removeprefix(f"{BOUNCED}-"))
+        why = cause_words((reason or "").removeprefix(f"{BOUNCED}-"), recipient)
     return _STATES.get(state, state) + (f"（{why}）" if why else "")

@@ -258,11 +258,11 @@ async def _outgoing(tx: AsyncConnection, who: _Who, theirs: ColumnElement[bool])
         name = f"「{_title(row.letter)}」（{row.recipient}）"
         found.append(Moment(row.created_at, "mail-queued", f"{name}を用意した", mail=row.id))
         if row.settled_at is not None and row.state not in ("delivered", "failed"):
-            what = f"{name}: {replies.ended(row.state, row.reason)}"
-            found.append(Moment(row.settled_at, f"mail-{row.state}", what, mail=row.id))
+            words = replies.ended(row.state, row.reason, row.recipient)
+            found.append(Moment(row.settled_at, f"mail-{row.state}", f"{name}: {words}", mail=row.id))
         elif row.state == "held":
-            what = f"{name}: {replies.ended('held', row.reason)}"
-            found.append(Moment(row.next_attempt_at, "mail-held", what, mail=row.id))
+            words = replies.ended("held", row.reason, row.recipient)
+            found.append(Moment(row.next_attempt_at, "mail-held", f"{name}: {words}", mail=row.id))
     tries = select(attempt).where(a.society == who.society.id, a.outbox_id.in_(list(mails)))
     for row in await _newest(tx, tries, a.at):
         mail = mails[row.outbox_id]

@@ -22,7 +22,7 @@ from mailbot.delivery.policy import MailState
 from mailbot.delivery.suppression import Key, Note, Source
 from mailbot.intake.screening import Reason
 from mailbot.mail.address import stored
-from mailbot.mail.causes import Cause, cause_of
+from mailbot.mail.causes import Cause
 from mailbot.mail.reports import Kind, Report, read
 from mailbot.mail.status import Outcome, OutcomeKind
 from mailbot.store.alarms import Alarm, raise_alarm
@@ -44,7 +44,6 @@ _SILENT = {
     Kind.AUTOMATIC: Reason.AUTOMATIC_REPLY,
     Kind.NONE: Reason.UNREADABLE_REPORT,
 }
-_UNSURE = frozenset({None, Cause.OTHER, Cause.FILTERED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +134,7 @@ def tells(one: Settlement) -> bool:
     outcome = one.outcome
     if not isinstance(outcome, Outcome):
         return False
-    return outcome.kind is OutcomeKind.FAILED or cause_of_refusal(outcome) is Cause.FULL
+    return outcome.kind is OutcomeKind.FAILED or outcome.cause is Cause.FULL
 
 
 async def refused(ctx: Context, tx: AsyncConnection, settlements: Sequence[Settlement], now: int) -> None:
@@ -143,22 +142,11 @@ async def refused(ctx: Context, tx: AsyncConnection, settlements: Sequence[Settl
     notes = []
     for one in settlements:
         assert isinstance(one.outcome, Outcome)
-        cause = cause_of_refusal(one.outcome)
-        mail = one.mail
+        cause, mail = one.outcome.cause or Cause.OTHER, one.mail
         notes.append(
             Note(mail.society, stored(mail.recipient), cause, Source.RELAY, str(one.outcome.status), mail.id)
         )
     await _learn(tx, notes, now)
-
-
-def cause_of_refusal(outcome: Outcome) -> Cause:
-    """As the relay's reply was judged; its words decide where that was not sure, as they do in reports."""
-    if outcome.kind in (OutcomeKind.DELIVERED, OutcomeKind.UNKNOWN):
-        return Cause.OTHER
-    spoken = cause_of(outcome.status.enhanced, outcome.status.text)
-    if outcome.cause in _UNSURE or spoken is Cause.DISABLED:
-        return spoken
-    return outcome.cause or spoken
 
 
 async def _learn(tx: AsyncConnection, notes: Sequence[Note], now: int) -> None:

@@ -24,6 +24,7 @@ from mailbot.delivery.outbox import Lane, MailState, NewMail
 from mailbot.delivery.relay import Relay
 from mailbot.delivery.relays import open_relay
 from mailbot.mail.address import Address
+from mailbot.mail.causes import Cause
 from mailbot.mail.status import Effect, Outcome, OutcomeKind, Status
 from mailbot.registration.context import Context
 from mailbot.store import Store
@@ -36,7 +37,7 @@ NOW = 1_800_000_000_000
 DELIVERED = Outcome(OutcomeKind.DELIVERED, Status(250, "2.0.0", "ok"), "stub")
 DEFERRED = Outcome(OutcomeKind.DEFERRED, Status(451, "4.3.0", "later"), "stub")
 SLOWER = Outcome(OutcomeKind.DEFERRED, Status(421, "4.7.0", "slower"), "stub", Effect.SLOW_DOMAIN)
-POLICY = Outcome(OutcomeKind.FAILED, Status(550, "5.7.26", "no: a1@x.jp"), "stub", Effect.POLICY)
+POLICY = Outcome(OutcomeKind.FAILED, Status(550, "5.7.26", "no: a1@x.jp"), "stub", cause=Cause.POLICY)
 DOWN = Outcome(OutcomeKind.DEFERRED, Status(451, "4.4.2", "(refused)"), "stub", Effect.OUR_FAULT)
 
 Facts = dict[str, str | int]

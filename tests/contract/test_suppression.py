@@ -7,7 +7,8 @@ from mailbot.delivery.mails import Settlement
 from mailbot.delivery.suppression import Known, Note, Source
 from mailbot.mail.address import parse_typed
 from mailbot.mail.causes import Cause
-from mailbot.mail.status import Effect, Outcome, OutcomeKind, Status
+from mailbot.mail.status import Outcome, OutcomeKind, Stage, Status
+from mailbot.mail.verdict import classify
 from mailbot.registration import bounces, timetable
 from mailbot.store.tables import address
 from mailbot.store.tables import suppression as table
@@ -92,7 +93,9 @@ async def test_what_the_relays_answer_teaches(here: World) -> None:
     await here.register(who, "hanako-y", HANAKO)
     mail = (await here.mails("completion"))[0]
     for code, enhanced, text, kind, cause in ANSWERS:
-        one = Settlement(mail, Outcome(kind, Status(code, enhanced, text), "relay", Effect.NONE))
+        verdict = classify(code, enhanced, Stage.DOT, text)
+        assert verdict.kind is kind
+        one = Settlement(mail, Outcome(kind, Status(code, enhanced, text), "relay", verdict.effect, verdict.cause))
         async with here.ctx.store.begin() as tx:
             if bounces.tells(one):
                 await bounces.refused(here.ctx, tx, [one], here.now + HOUR)

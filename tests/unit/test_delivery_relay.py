@@ -69,15 +69,15 @@ async def test_connections_are_kept(relay: SmtpRelay, smtp_sink: Sink) -> None:
         ("mail", "451 4.3.0 later", DEFERRED, Effect.SESSION),
         ("mail", "550 5.7.1 sender not allowed", DEFERRED, Effect.OUR_FAULT),
         ("rcpt", "450 4.2.0 greylisted", DEFERRED, Effect.NONE),
-        ("rcpt", "452 4.2.2 mailbox full", DEFERRED, Effect.SOFT),
+        ("rcpt", "452 4.2.2 mailbox full", DEFERRED, Effect.NONE),
         ("rcpt", "450 4.7.1 slower", DEFERRED, Effect.SLOW_DOMAIN),
-        ("rcpt", "550 5.1.1 unknown user", FAILED, Effect.SUPPRESS),
-        ("rcpt", "550 5.7.1 blocked", FAILED, Effect.POLICY),
-        ("data", "451 4.3.0 later", DEFERRED, Effect.NONE),
+        ("rcpt", "550 5.1.1 unknown user", FAILED, Effect.NONE),
+        ("rcpt", "550 5.7.1 blocked", FAILED, Effect.NONE),
+        ("data", "451 4.3.0 later", DEFERRED, Effect.SESSION),
         ("data", "554 5.5.1 no valid recipients", FAILED, Effect.NONE),
-        ("dot", "451 4.3.0 later", DEFERRED, Effect.NONE),
-        ("dot", "554 5.7.1 looks like spam", FAILED, Effect.POLICY),
-        ("dot", "550 5.1.1 unknown user", FAILED, Effect.SUPPRESS),
+        ("dot", "451 4.3.0 later", DEFERRED, Effect.SESSION),
+        ("dot", "554 5.7.1 looks like spam", FAILED, Effect.NONE),
+        ("dot", "550 5.1.1 unknown user", FAILED, Effect.NONE),
     ],
 )
 async def test_a_refusal_at_each_stage(
@@ -97,7 +97,7 @@ async def test_an_answer_in_eight_bits(relay: SmtpRelay, smtp_sink: Sink, charse
     words = "宛先が見つかりません".encode(charset).decode("utf-8", "surrogateescape")
     smtp_sink.answer("rcpt", f"550-5.1.1 {words}\r\n550 5.1.1 (a@x.jp)")
     outcome = await relay.send(BOUNCE, MEMBER, MESSAGE, seconds=5)
-    assert (outcome.kind, outcome.effect, outcome.cause) == (FAILED, Effect.SUPPRESS, Cause.UNKNOWN_USER)
+    assert (outcome.kind, outcome.effect, outcome.cause) == (FAILED, Effect.NONE, Cause.UNKNOWN_USER)
     assert outcome.status.text.isascii()
     assert outcome.status.text.isprintable()
     assert outcome.status.text.endswith("(a@x.jp)")
@@ -218,7 +218,7 @@ async def test_both_spellings_refused_and_other_refusals(relay: SmtpRelay, smtp_
     outcome = await relay.send(BOUNCE, ODD, MESSAGE, seconds=5)
     assert (outcome.kind, outcome.status.text) == (FAILED, "still bad")
     smtp_sink.answer("rcpt", "550 5.1.1 unknown")
-    assert (await relay.send(BOUNCE, ODD, MESSAGE, seconds=5)).effect is Effect.SUPPRESS
+    assert (await relay.send(BOUNCE, ODD, MESSAGE, seconds=5)).effect is Effect.NONE
     assert smtp_sink.mails == []
 
 

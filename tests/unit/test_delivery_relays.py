@@ -86,10 +86,24 @@ async def test_a_failed_relay_is_asked_again_after_a_growing_pause(monkeypatch: 
         assert (await send(relay)).relay == f"127.0.0.1:{first.port}"
 
 
-async def test_one_broken_session_is_no_reason_and_three_are() -> None:
+@pytest.mark.parametrize(
+    ("stage", "answer"),
+    [
+        ("mail", "451 4.3.0 queue is full"),
+        ("rcpt", "451 4.3.5 Server configuration error"),
+        ("rcpt", "421 4.3.2 Service shutting down"),
+        ("dot", "452 4.3.1 Insufficient system storage"),
+    ],
+)
+async def test_one_broken_session_is_no_reason_and_three_are(stage: Stage, answer: str) -> None:
     async with two() as (first, second, relay):
+        for _ in range(2):
+            first.answer(stage, answer)
+            assert (await send(relay)).kind is DEFERRED
+        await send(relay)  # it works: what was before counts no more
+        first.mails.clear()
         for number in range(3):
-            first.answer("mail", "451 4.3.0 queue is full")
+            first.answer(stage, answer)
             outcome = await send(relay)
             assert outcome.kind is (DELIVERED if number == 2 else DEFERRED)
         assert counts(first, second) == [0, 1]

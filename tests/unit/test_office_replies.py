@@ -19,16 +19,44 @@ from mailbot.office.replies import ended, plain
         (
             "deferred",
             "relay:25: 451 4.3.0 try later",
-            "いまは受け取られませんでした。あとでもう一度送ります（451 4.3.0）",
+            "こちらのメールサーバーが受け取りません。あとでもう一度送ります（451 4.3.0）",
+        ),
+        ("deferred", "relay:25: 451 later", "いまは受け取られませんでした。あとでもう一度送ります（451）"),
+        # refused at the login, before MAIL, and for its sender
+        (
+            "deferred",
+            "relay:25: 535 5.7.8 bad password",
+            "こちらのメールサーバーが受け取りません。あとでもう一度送ります（535 5.7.8）",
+        ),
+        (
+            "deferred",
+            "relay:25: 550 5.7.1 no",
+            "こちらのメールサーバーが受け取りません。あとでもう一度送ります（550 5.7.1）",
+        ),
+        (
+            "deferred",
+            "relay:25: 454 4.7.1 <a@e.jp>: Relay access denied",
+            "こちらのメールサーバーが受け取りません。あとでもう一度送ります（454 4.7.1）",
         ),
         ("failed", "relay:25: 550 5.1.1 no such user", "このあて先のメールアドレスはありません（550 5.1.1）"),
-        ("failed", "relay:25: 552 5.2.2 full", "あて先のメールボックスがいっぱいで、届けられませんでした（552 5.2.2）"),
+        ("failed", "relay:25: 552 5.2.2 full", "あて先のメールボックスがいっぱいです（552 5.2.2）"),
         ("failed", "relay:25: 550 5.7.1 spam", "相手側が受け取りを断りました（迷惑メール対策や受信設定）（550 5.7.1）"),
         (
             "failed",
             "relay:25: 550 Unknown user a@docomo.ne.jp",
-            "あて先のメールアドレスがないか、受信拒否の設定で断られました（550）",
+            "受信拒否設定、または宛先不明です（550）",
         ),
+        (
+            "failed",
+            "relay:25: 550 5.1.1 <a@docomo.ne.jp>: User unknown",
+            "受信拒否設定、または宛先不明です（550 5.1.1）",
+        ),
+        (
+            "failed",
+            "relay:25: 550 5.2.1 closed",
+            "あて先のメールボックスが止められています（休止・解約など）（550 5.2.1）",
+        ),
+        ("failed", "relay:25: 550 blocked by recipient", "受信拒否設定などで断られました（550）"),
         ("failed", "relay:25: 553 bad", "メールアドレスの書き方が相手側に受け入れられませんでした（553）"),
         ("failed", "relay:25: 554 no", "届けられませんでした（554）"),
         ("failed", "no code at all", "届けられませんでした"),
@@ -40,9 +68,15 @@ from mailbot.office.replies import ended, plain
     ],
 )
 def test_an_answer_in_words(outcome: str, reply: str, words: str) -> None:
-    assert plain(outcome, reply) == words
+    recipient = "a@docomo.ne.jp" if "受信拒否設定、" in words else "a@private.example"
+    assert plain(outcome, reply, recipient) == words
 
 
 def test_what_became_of_a_mail() -> None:
-    assert ended("expired", "deadline") == "時間切れで送らなかった（リンクなどの期限までに渡せなかった）"
-    assert ended("cancelled", "something-new") == "送らなかった"
+    assert ended("expired", "deadline", "a@e.jp") == "時間切れで送らなかった（リンクなどの期限までに渡せなかった）"
+    assert ended("cancelled", "something-new", "a@e.jp") == "送らなかった"
+    assert (
+        ended("failed", "bounced-unknown-user", "a@e.jp")
+        == "届けられなかった（このあて先のメールアドレスはありません）"
+    )
+    assert ended("failed", "bounced-unknown-user", "a@au.com") == "届けられなかった（受信拒否設定、または宛先不明です）"

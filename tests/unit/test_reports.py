@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailbot.mail.causes import Cause, cause_of, perhaps_refused
+from mailbot.mail.causes import Cause, perhaps_refused
 from mailbot.mail.reports import MAX_WORDS, Kind, Report, read
+from mailbot.mail.verdict import cause_of
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "bounces"
 VERDICTS = tomllib.loads((CORPUS / "verdicts.toml").read_text())
@@ -63,7 +64,7 @@ def test_nothing_raises(pieces: list[bytes]) -> None:
 @pytest.mark.parametrize(
     ("enhanced", "words", "cause"),
     [
-        ("5.1.1", "mailbox full", Cause.UNKNOWN_USER),
+        ("5.1.2", "mailbox full", Cause.UNKNOWN_USER),
         ("5.7.1", "user unknown", Cause.POLICY),
         ("", "Sender address rejected: domain not found", Cause.POLICY),
         ("4.1.1", "user unknown, try later", Cause.OTHER),

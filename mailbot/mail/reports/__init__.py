@@ -16,9 +16,10 @@ from enum import StrEnum
 from flufl.bounce import all_failures
 
 from mailbot.mail.bodytext import Part, parts
-from mailbot.mail.causes import Cause, by_words, cause_of
+from mailbot.mail.causes import Cause, by_words
 from mailbot.mail.fields import decode_unlabelled, decoded, escaped, header_block, split, unfold
 from mailbot.mail.reports import texts
+from mailbot.mail.verdict import cause_of
 
 MAX_CONTENT = 64 * 1024
 """Octets that are looked at."""
@@ -130,8 +131,9 @@ def _failed(kind: Kind, status: str, diagnostic: str) -> Report:
     given = match[1] if (match := _STATUS.match(status.strip())) else ""
     said = _status_in(words)
     # a server that was told no enhanced code writes 5.0.0: what the other side said is better
-    better = said if "." in said and _GENERIC.fullmatch(given) else given
-    return Report(kind, better or said, cause_of(better, words), escaped(words, MAX_WORDS))
+    better = said if "." in said and _GENERIC.fullmatch(given) and said[0] == (given or said)[0] else given
+    code = int(match[1]) if (match := _CODE.search(words)) and match[1][0] in (better[:1], "") else 0
+    return Report(kind, better or said, cause_of(better, words, code), escaped(words, MAX_WORDS))
 
 
 def _status_in(words: str) -> str:
@@ -168,7 +170,7 @@ def _plain(content: bytes, found: list[Part]) -> Report:
     if texts.still_trying(text, subject):
         return Report(Kind.DELAYED, "", Cause.OTHER, escaped(words, MAX_WORDS))
     status = _status_in(text)
-    cause = texts.carrier(author, text) or cause_of(status if "." in status else "", text)
+    cause = texts.carrier(author, text) or (cause_of(status, text) if "." in status else by_words(text))
     if cause is Cause.OTHER and not status.startswith("5"):
         cause = by_words(subject)
         if cause is Cause.OTHER and not texts.failed(subject) and (guess := _guessed(content)) is not Kind.FAILED:

@@ -44,7 +44,7 @@ CARRIERS: tuple[tuple[str, tuple[tuple[str, Cause], ...]], ...] = (
             (r"temporarily over quota|as their mailbox is full|mailbox is full", Cause.FULL),
             (r"account is (disabled|temporarily limited|suspended)", Cause.DISABLED),
             (r"rejected by a remote mail server|転送先|refused by the (user|recipient)'?s? setting", Cause.FILTERED),
-            (r"as the remote domain does ?n[o']?t exist|following recipients did not receive", Cause.UNKNOWN_USER),
+            (r"as the remote domain does ?n[o']?t exist", Cause.UNKNOWN_USER),
         ),
     ),
     (
@@ -89,9 +89,7 @@ def automatic(fields: Mapping[bytes, bytes], subject: str) -> bool:
     """Whether a mailbox answered by itself (RFC 3834 section 5, and those who do not know it)."""
     said = fields.get(b"auto-submitted", b"no").strip().lower()
     signs = (b"x-autoreply", b"x-autorespond", b"x-auto-response-suppress")
-    return (
-        not said.startswith(b"no") or any(name in fields for name in signs) or bool(_AWAY.search(_plain(subject)))
-    )
+    return not said.startswith(b"no") or any(name in fields for name in signs) or bool(_AWAY.search(_plain(subject)))
 
 
 def failed(subject: str) -> bool:
