@@ -61,6 +61,12 @@ class Line:
     def close(self) -> None:
         self._transport.close()
 
+    def leave(self) -> None:
+        """Closes between two mails, with a good-bye (RFC 5321 section 4.1.1.10) whose answer nobody needs."""
+        if self.connected:
+            self._transport.write(b"QUIT\r\n")
+        self.close()
+
     def write(self, *lines: bytes) -> None:
         """Raises SMTPServerDisconnected."""
         if not self.connected:

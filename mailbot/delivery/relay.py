@@ -148,7 +148,7 @@ class SmtpRelay:
     async def close(self) -> None:
         idle, self._idle = self._idle, []
         for line in idle:
-            line.close()
+            line.leave()
 
     async def _kept(self, attempt: _Attempt, mail: _Mail) -> Outcome | None:
         """The outcome on a kept connection; None where there is none, or the one there was had been dropped."""
@@ -169,12 +169,12 @@ class SmtpRelay:
     def _take(self) -> Line | None:
         oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
         while self._idle and (self._idle[0].since < oldest or not self._idle[0].connected):
-            self._idle.pop(0).close()
+            self._idle.pop(0).leave()
         while self._idle:
             line = self._idle.pop()
             if line.connected and line.since >= oldest:
                 return line
-            line.close()
+            line.leave()
         return None
 
     async def _on(self, line: Line, attempt: _Attempt, mail: _Mail) -> Outcome:
@@ -189,6 +189,9 @@ class SmtpRelay:
                 if self._too_late(mail):
                     raise _TooLateError
                 await self._together(line, attempt, begin, spellings[0])
+                if self._too_late(mail):
+                    line.close()  # after 354 only the message may follow, and even an empty one would be delivered
+                    raise _TooLateError
             else:
                 await line.command(begin)
                 line.unfinished = True
@@ -282,7 +285,7 @@ class SmtpRelay:
         if line.used < MAILS_A_CONNECTION and line.connected:
             self._idle.append(line)
         else:
-            line.close()
+            line.leave()
 
     def _answered(self, response: SMTPResponse, stage: Stage) -> Outcome:
         status = relay_status(*response)
