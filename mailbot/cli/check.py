@@ -204,5 +204,6 @@ async def _relays(settings: Settings) -> AsyncIterator[tuple[str, bool, str]]:
         yield "relay", False, str(error)
         return
     for number, server in enumerate(found):
-        ok, words = await reach(server, min(10, section.timeout_seconds))
+        senders = sorted({society.addresses.bounce for society in settings.societies.values()})
+        ok, words = await reach(server, senders, min(10, section.timeout_seconds))
         yield f"fallback relay {number}" if number else "relay", ok, words

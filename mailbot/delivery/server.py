@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 
@@ -17,7 +17,8 @@ from aiosmtplib.response import SMTPResponse
 
 from mailbot.config.relays import RelayUrl, Tls
 from mailbot.delivery.line import Line, RefusedError
-from mailbot.mail.status import Stage, relay_status
+from mailbot.mail.status import Effect, Stage, relay_status
+from mailbot.mail.verdict import classify
 
 
 class UnusableError(Exception):
@@ -119,13 +120,23 @@ def _tls_words(error: ssl.SSLError) -> str:
     return f"TLS failed: {error.reason or error}"
 
 
-async def reach(server: Server, seconds: float) -> tuple[bool, str]:
-    """Connects as for a mail and leaves again -> whether a mail could begin, and in words how far it came."""
+ABROAD = b"postmaster@example.com"
+"""A recipient that is nobody's and nowhere near (RFC 2606 section 3): who takes mail for it relays for us."""
+
+
+async def reach(server: Server, senders: Sequence[str], seconds: float) -> tuple[bool, str]:
+    """Begins a mail from each of `senders` and takes it back -> whether mail would be taken, and in words how far it
+    came. What the relay thinks of the recipient does not count."""
     reached = [Stage.CONNECT]
     name = server.url.name
     try:
         async with asyncio.timeout(seconds):
             line = await server.open(reached.append)
+            try:
+                for sender in senders:
+                    await _begin(line, sender, reached.append)
+            finally:
+                line.leave()
     except RefusedError as refused:
         return False, f"{name} refuses us: {relay_status(*refused.response)} ({_MEND[reached[-1]]})"
     except UnusableError as error:
@@ -137,8 +148,21 @@ async def reach(server: Server, seconds: float) -> tuple[bool, str]:
     encrypted = f"encrypted ({line.tls})" if line.tls else "unencrypted, in our own network"
     offers = [word for word, offered in line.offers.items() if offered]
     login = f", logged in as {server.url.user}" if server.url.user else ""
-    line.close()
     return True, f"{name} takes mail, {encrypted}{login}; it offers {', '.join(offers) or 'nothing further'}"
+
+
+async def _begin(line: Line, sender: str, at: Callable[[Stage], None]) -> None:
+    """Raises RefusedError where the relay refuses us."""
+    at(Stage.MAIL)
+    await line.command(b"MAIL FROM:<%b>\r\n" % sender.encode("ascii"))
+    at(Stage.RCPT)
+    try:
+        await line.command(b"RCPT TO:<%b>\r\n" % ABROAD)
+    except RefusedError as refused:
+        status = relay_status(*refused.response)
+        if classify(status.code, status.enhanced, Stage.RCPT, status.text).effect in (Effect.OUR_FAULT, Effect.SESSION):
+            raise
+    await line.reset()
 
 
 _MEND = {
@@ -146,4 +170,6 @@ _MEND = {
     Stage.EHLO: "does it want another name of us? See site.host",
     Stage.TLS: "is it the right host, and does relay.ca_file name who signed its certificate?",
     Stage.AUTH: "are the login name in relay.url and the password in relay.netrc right?",
+    Stage.MAIL: "may the robot send as addresses.bounce of each society? Does it want a login?",
+    Stage.RCPT: "does it relay for this machine, by address or login, with site.host and addresses.bounce as they are?",
 }

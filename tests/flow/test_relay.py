@@ -66,7 +66,7 @@ async def test_a_wrong_password_is_said_and_stops_nothing_else(tmp_path: Path) -
         outcome = await send(relay)
         assert (outcome.kind, outcome.effect, outcome.stage) == (OutcomeKind.DEFERRED, Effect.OUR_FAULT, Stage.AUTH)
         assert str(outcome.status).startswith("535 5.7.8")
-        ok, words = await reach(servers(wrong, "robot.test")[0], 5)
+        ok, words = await reach(servers(wrong, "robot.test")[0], [BOUNCE], 5)
         assert not ok
         assert "535 5.7.8" in words
         assert "relay.netrc" in words
@@ -94,7 +94,7 @@ def test_a_certificate_that_proves_nothing(
             assert (outcome.kind, outcome.effect, outcome.stage) == (OutcomeKind.DEFERRED, Effect.OUR_FAULT, Stage.TLS)
             assert "its certificate is not accepted" in outcome.status.text
             assert words in outcome.status.text
-            ok, said = await reach(servers(found, "robot.test")[0], 5)
+            ok, said = await reach(servers(found, "robot.test")[0], [BOUNCE], 5)
             assert not ok
             assert "relay.ca_file" in said
             await closed(relay)
@@ -188,7 +188,7 @@ def encrypting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Postf
 async def test_postfix_with_starttls(encrypting: tuple[Postfix, Path]) -> None:
     server, folder = encrypting
     found = section(f"smtp+starttls://localhost:{server.port}", folder)
-    ok, words = await reach(servers(found, "robot.test")[0], 10)
+    ok, words = await reach(servers(found, "robot.test")[0], [BOUNCE], 10)
     assert ok, words
     assert "encrypted (TLSv1.3" in words
     assert "PIPELINING, DSN" in words  # what is offered after STARTTLS, not before
@@ -206,6 +206,58 @@ async def test_postfix_with_starttls(encrypting: tuple[Postfix, Path]) -> None:
     refused = await send(plain)
     assert (refused.kind, refused.effect, refused.status.code) == (OutcomeKind.DEFERRED, Effect.OUR_FAULT, 530)
     await closed(plain)
+
+
+REFUSALS = {
+    "454": {
+        "mynetworks": "192.0.2.0/24",
+        "smtpd_relay_restrictions": "permit_mynetworks, permit_sasl_authenticated, defer_unauth_destination",
+    },
+    "554": {"smtpd_client_restrictions": "reject"},
+    "504": {"smtpd_helo_restrictions": "reject_non_fqdn_helo_hostname"},
+    "550": {"smtpd_sender_restrictions": "check_sender_access static:{550 not yours}"},
+}
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+async def test_a_postfix_that_does_not_want_us_says_so_at_the_recipient(code: str) -> None:
+    with postfix(settings=REFUSALS[code]) as server:
+        found = RelaySection(url=f"smtp://127.0.0.1:{server.port}")
+        relay = open_relay(found, "robot")
+        outcome = await send(relay)
+        assert (outcome.kind, outcome.effect, outcome.stage) == (OutcomeKind.DEFERRED, Effect.OUR_FAULT, Stage.RCPT)
+        assert str(outcome.status).startswith(code)
+        ok, words = await reach(servers(found, "robot")[0], [BOUNCE], 10)
+        assert not ok
+        assert f"refuses us: {code} " in words
+        await relay.close()
+
+
+async def test_the_robot_gives_mails_to_the_fallback_where_postfix_does_not_relay(tmp_path: Path) -> None:
+    async with sink() as second:
+        with postfix(settings=REFUSALS["454"]) as first:
+            overrides = {"RELAY_FALLBACK": f'["smtp://127.0.0.1:{second.port}"]'}
+            async with robot(tmp_path, first.port, overrides=overrides) as made:
+                await invitation(made, second, "a@phone.example", TOUROKU)
+                said = (await asyncio.to_thread(made.command, "check", check=False)).stdout
+                alarms = (await asyncio.to_thread(made.command, "alarm", "list")).stdout
+    lines = [" ".join(line.split()) for line in said.splitlines() if " relay" in line]
+    assert lines[0].startswith(f"MEND relay: 127.0.0.1:{first.port} refuses us: 454 4.7.1"), said
+    assert lines[1].startswith("ok fallback relay 1"), said
+    assert "relay-failed" in alarms
+
+
+async def test_what_a_relay_thinks_of_a_recipient_is_no_reason(smtp_sink: Sink) -> None:
+    said: list[str] = []
+    smtp_sink.rule = lambda stage, line: said.append(f"{stage} {line}")
+    smtp_sink.answer("rcpt", "550 5.1.2 no such domain", "250 2.1.5 ok")
+    server = servers(RelaySection(url=f"smtp://127.0.0.1:{smtp_sink.port}"), "robot.test")[0]
+    assert (await reach(server, [BOUNCE, "b@x.example"], 5))[0]
+    await smtp_sink.idle()
+    assert [word for word in said if word.startswith("mail")] == [
+        f"mail MAIL FROM:<{one}>" for one in (BOUNCE, "b@x.example")
+    ]
+    assert smtp_sink.mails == []
 
 
 async def test_postfix_returns_what_names_the_mail(smtp_sink: Sink) -> None:
