@@ -1,4 +1,4 @@
-"""Addresses that mail did not reach, one row each, and which letters they still get. Functions never commit.
+"""Addresses that mail did not reach, one row a cause, and which letters they still get. Functions never commit.
 
 A row says why, who said so and when last. What it means for a letter is one table: cause, lane -> send, wait or never.
 Times are milliseconds since 1970 UTC.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, delete, select, update
+from sqlalchemy import ColumnElement, and_, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.delivery.policy import Lane
@@ -54,14 +54,6 @@ class Note:
         return self.society, self.address.key
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What is known of an address."""
-
-    cause: Cause
-    last_at: int
-
-
 class Fate(Enum):
     """What becomes of a letter to such an address."""
 
@@ -83,41 +75,40 @@ FATES: dict[Cause, dict[Lane, Fate]] = {
 
 KEPT = frozenset(FATES)
 
-# A weaker cause never covers a stronger one: after "no such mailbox" a full one is no news.
-_STRENGTH = (Cause.FULL, Cause.DISABLED, Cause.FILTERED, Cause.COMPLAINT, Cause.UNKNOWN_USER)
+Known = Mapping[Cause, int]
+"""What is known of an address: each cause, and when it was last heard."""
 
 
-def fate(known: Known | None, lane: Lane, now: int) -> Fate:
-    """What becomes of a letter in this lane at `now`."""
-    if known is None:
-        return Fate.SEND
-    found = FATES[known.cause][lane] if known.cause in FATES else Fate.SEND
-    return Fate.SEND if found is Fate.WAIT and now >= known.last_at + REST_MS else found
+def fate(known: Known, lane: Lane, now: int) -> Fate:
+    """What becomes of a letter in this lane at `now`: the strictest of what each cause says."""
+    found = {FATES[cause][lane] for cause in known}
+    if Fate.NEVER in found:
+        return Fate.NEVER
+    return Fate.WAIT if now < waits_until(known, lane) else Fate.SEND
+
+
+def waits_until(known: Known, lane: Lane) -> int:
+    """When a letter in this lane that waits may be sent, 0 where none has to."""
+    return max((last + REST_MS for cause, last in known.items() if FATES[cause][lane] is Fate.WAIT), default=0)
 
 
 async def note(tx: AsyncConnection, notes: Sequence[Note], now: int) -> None:
     """Writes what was learnt; causes that say nothing about the address are passed by."""
-    # of several about one address the strongest, which comes last
-    ranked = sorted((one for one in notes if one.cause in KEPT), key=lambda one: _STRENGTH.index(one.cause))
-    kept = {one.key: one for one in ranked}
-    for _, one in sorted(kept.items()):
-        rank = _STRENGTH.index(one.cause)
+    kept = {(*one.key, one.cause.value): one for one in notes if one.cause in KEPT}
+    for (society, key, cause), one in sorted(kept.items(), key=lambda item: item[0]):  # in order, for rows are locks
         given: dict[str, Any] = {
             "address": one.address.text,
-            "cause": one.cause.value,
             "source": one.source.value,
             "outbox_id": one.outbox_id,
             "words": one.words[:MAX_WORDS],
+            "last_at": now,
         }
         row = insert(tx)(suppression).values(
-            society=one.society, address_key=one.address.key, count=1, first_at=now, last_at=now, **given
+            society=society, address_key=key, cause=cause, count=1, first_at=now, **given
         )
-        c = suppression.c
-        stronger = c.cause.in_([cause.value for cause in _STRENGTH[rank + 1 :]])
-        # the stronger cause stays with its own words; that it happened again is true of both
-        set_: dict[str, Any] = {name: case((stronger, c[name]), else_=row.excluded[name]) for name in given}
-        set_ |= {"count": c.count + 1, "last_at": now}
-        await tx.execute(row.on_conflict_do_update(index_elements=["society", "address_key"], set_=set_))
+        index = ["society", "address_key", "cause"]
+        set_ = {**given, "count": suppression.c.count + 1}
+        await tx.execute(row.on_conflict_do_update(index_elements=index, set_=set_))
 
 
 _CAUSES = select(
@@ -126,11 +117,13 @@ _CAUSES = select(
 
 
 async def causes(tx: AsyncConnection, keys: Collection[Key]) -> dict[Key, Known]:
-    """What is known of these addresses, in one statement."""
+    """What is known of these addresses, where there is anything, in one statement."""
     if not keys:
         return {}
-    found = await tx.execute(_CAUSES, values(keys))
-    return {(row[0], row[1]): Known(Cause(row[2]), row[3]) for row in found}
+    known: dict[Key, dict[Cause, int]] = {}
+    for society, key, cause, last in await tx.execute(_CAUSES, values(keys)):
+        known.setdefault((society, key), {})[Cause(cause)] = last
+    return {**known}
 
 
 DISPROVED = frozenset({Cause.UNKNOWN_USER, Cause.DISABLED, Cause.FULL})
@@ -140,16 +133,17 @@ DISPROVED = frozenset({Cause.UNKNOWN_USER, Cause.DISABLED, Cause.FULL})
 async def disprove(tx: AsyncConnection, known: Mapping[Key, Known]) -> set[Key]:
     """The owners of these addresses (`known`: what `causes` says) wrote from them, so there are mailboxes: `DISPROVED`
     is forgotten. What may as well have been the member's refusal list was it, and becomes `filtered` -> these keys."""
-    over = {key for key, what in known.items() if what.cause in DISPROVED}
-    lists = {key for key in over if perhaps_refused(known[key].cause, key[1].rpartition("@")[2])}
-    for mine in _of(lists, (Cause.UNKNOWN_USER,)):
+    over = {key for key, what in known.items() if not DISPROVED.isdisjoint(what)}
+    lists = {key for key in over if any(perhaps_refused(cause, key[1].rpartition("@")[2]) for cause in known[key])}
+    fresh = {key for key in lists if Cause.FILTERED not in known[key]}
+    for mine in _of(fresh, (Cause.UNKNOWN_USER,)):
         await tx.execute(update(suppression).where(mine).values(cause=Cause.FILTERED.value))
-    await clear(tx, over - lists, DISPROVED)
+    await clear(tx, over, DISPROVED)
     return lists
 
 
 async def clear(tx: AsyncConnection, keys: Collection[Key], causes: Collection[Cause] = KEPT) -> int:
-    """Forgets what is known of these addresses, one statement a society; of how many something was known."""
+    """Forgets these causes of these addresses, one statement a society -> how many rows that were."""
     return sum([(await tx.execute(delete(suppression).where(mine))).rowcount for mine in _of(keys, causes)])
 
 
@@ -170,7 +164,7 @@ async def rows(
     tx: AsyncConnection, *, society: str | None = None, cause: Cause | None = None, limit: int = 50
 ) -> Sequence[Any]:
     """Rows for staff, the latest first."""
-    statement = select(suppression).order_by(suppression.c.last_at.desc(), suppression.c.address_key).limit(limit)
+    statement = select(suppression).order_by(suppression.c.last_at.desc(), *suppression.primary_key).limit(limit)
     if society is not None:
         statement = statement.where(suppression.c.society == society)
     if cause is not None:

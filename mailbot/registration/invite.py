@@ -80,7 +80,7 @@ async def request_links(ctx: Context, tx: AsyncConnection, requests: Sequence[Li
         return []
     wanted = sorted({(r.society, r.address.key) for r in requests})
     known = await suppression.causes(tx, wanted)
-    plain = {key for key, what in known.items() if what.cause is Cause.FILTERED}
+    plain = {key for key, what in known.items() if Cause.FILTERED in what}
     wrote = {(r.society, r.address.key) for r in requests if r.proved}
     plain |= await suppression.disprove(tx, {key: what for key, what in known.items() if key in wrote})
     live: dict[tuple[str, str], list[tuple[int, int, int, int]]] = {key: [] for key in wanted}

@@ -105,13 +105,14 @@ async def mail_facts(
 
 def _suppressed(rows: _Rows, mail: ClaimedMail, now: int) -> Cancelled | PutBack | None:
     """Why this letter is not sent (now) to an address that mail does not reach."""
-    known = rows.known.get((mail.society, suppression.key_of(mail.recipient)))
-    fate = suppression.fate(known, mail.lane, now)
-    if known is None or fate is Fate.SEND:
-        return None
-    if fate is Fate.NEVER:
-        return Cancelled(SUPPRESSED)
-    return PutBack(min(known.last_at + suppression.REST_MS, mail.last_moment))
+    known = rows.known.get((mail.society, suppression.key_of(mail.recipient)), {})
+    match suppression.fate(known, mail.lane, now):
+        case Fate.SEND:
+            return None
+        case Fate.NEVER:
+            return Cancelled(SUPPRESSED)
+        case Fate.WAIT:
+            return PutBack(min(suppression.waits_until(known, mail.lane), mail.last_moment))
 
 
 async def mail_settled(

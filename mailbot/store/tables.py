@@ -397,9 +397,9 @@ suppression = Table(
     Column("count", Integer, nullable=False),
     _time("first_at", nullable=False),
     _time("last_at", nullable=False),
-    PrimaryKeyConstraint("society", "address_key"),
+    PrimaryKeyConstraint("society", "address_key", "cause"),
     Index("ix_suppression_last", "last_at"),
-    comment="Addresses that mail did not reach, and why; the cause says which letters they still get.",
+    comment="Addresses that mail did not reach, one row a cause; causes say which letters they still get.",
 )
 
 imap_folder = Table(

@@ -90,7 +90,7 @@ def report(content: bytes = UNKNOWN) -> bytes:
 
 
 async def known(here: World) -> dict[str, str]:
-    return {row.address: row.cause for row in await here.rows(select(table))}
+    return {row.address: row.cause for row in await here.rows(select(table).order_by(table.c.last_at))}
 
 
 async def fate_of_all(here: World) -> list[Any]:
@@ -326,7 +326,7 @@ async def test_which_letters_still_go_out() -> None:
     now = 10 * DAY
 
     def fates(cause: Cause, age: int) -> str:
-        found = [suppression.fate(suppression.Known(cause, now - age), lane, now) for lane in Lane]
+        found = [suppression.fate({cause: now - age}, lane, now) for lane in Lane]
         return " ".join(one.value for one in found)
 
     assert fates(Cause.UNKNOWN_USER, 9 * DAY) == "never never never never never"
@@ -335,4 +335,7 @@ async def test_which_letters_still_go_out() -> None:
     assert fates(Cause.DISABLED, HOUR) == "send send send wait wait"
     assert fates(Cause.FILTERED, HOUR) == "send send send send send"
     assert fates(Cause.COMPLAINT, 9 * DAY) == "send send send send never"
-    assert suppression.fate(None, Lane.BULK, now) is suppression.Fate.SEND
+    assert suppression.fate({}, Lane.BULK, now) is suppression.Fate.SEND
+    both = {Cause.COMPLAINT: now - 9 * DAY, Cause.FULL: now - HOUR}
+    fates_of_both = [suppression.fate(both, lane, now) for lane in (Lane.LINK, Lane.COMPLETION, Lane.BULK)]
+    assert [one.value for one in fates_of_both] == ["send", "wait", "never"]

@@ -4,7 +4,8 @@ from sqlalchemy import select
 
 from mailbot.delivery import suppression
 from mailbot.delivery.mails import Settlement
-from mailbot.delivery.suppression import Known, Note, Source
+from mailbot.delivery.policy import Lane
+from mailbot.delivery.suppression import Fate, Known, Note, Source
 from mailbot.mail.address import parse_typed
 from mailbot.mail.causes import Cause
 from mailbot.mail.status import Outcome, OutcomeKind, Stage, Status
@@ -32,18 +33,29 @@ async def causes(here: World, *keys: tuple[str, str]) -> dict[tuple[str, str], K
         return await suppression.causes(tx, keys)
 
 
-async def test_a_weaker_cause_never_covers_a_stronger_one(here: World) -> None:
-    await note(here, Cause.FULL, Cause.UNKNOWN_USER, Cause.FILTERED)
-    (row,) = await here.rows(select(table))
-    assert (row.cause, row.words, row.count) == ("unknown-user", "because unknown-user", 3)
-    assert (row.first_at, row.last_at) == (NOW, NOW + 2)
+async def test_each_cause_has_its_row(here: World) -> None:
+    await note(here, Cause.FULL, Cause.UNKNOWN_USER, Cause.FULL)
+    first, second = await here.rows(select(table).order_by(table.c.cause))
+    assert (first.cause, first.words, first.count) == ("full", "because full", 2)
+    assert (first.first_at, first.last_at) == (NOW, NOW + 2)
+    assert (second.cause, second.count) == ("unknown-user", 1)
 
 
-async def test_of_two_words_in_one_transaction_the_stronger_counts(here: World) -> None:
+async def test_one_transaction_tells_several_causes(here: World) -> None:
     two = [Note(SOCIETY, parse_typed(HANAKO), one, Source.RELAY, one) for one in (Cause.UNKNOWN_USER, Cause.FULL)]
     async with here.ctx.store.begin() as tx:
         await suppression.note(tx, two, here.now)
-    assert (await causes(here, KEY))[KEY].cause is Cause.UNKNOWN_USER
+    assert await causes(here, KEY) == {KEY: {Cause.UNKNOWN_USER: NOW, Cause.FULL: NOW}}
+
+
+async def test_a_blank_mail_disproves_no_complaint_and_no_filter(here: World) -> None:
+    await note(here, Cause.COMPLAINT, Cause.FILTERED, Cause.UNKNOWN_USER)
+    async with here.ctx.store.begin() as tx:
+        assert await suppression.clear(tx, [KEY], suppression.DISPROVED) == 1
+    known = (await causes(here, KEY))[KEY]
+    assert set(known) == {Cause.COMPLAINT, Cause.FILTERED}
+    assert suppression.fate(known, Lane.BULK, NOW) is Fate.NEVER
+    assert suppression.fate(known, Lane.LINK, NOW) is Fate.SEND
 
 
 async def test_what_is_not_the_addresss_fault_is_not_kept(here: World) -> None:
@@ -56,9 +68,9 @@ async def test_many_addresses_are_asked_for_at_once_and_societies_stay_apart(her
     await note(here, Cause.FILTERED, text="a@b.example", society="hpe")
     wanted = [KEY, ("hpe", HANAKO), ("hpe", "a@b.example"), (SOCIETY, "nobody@b.example")]
     found = await causes(here, *wanted)
-    assert {key: known.cause for key, known in found.items() if key in wanted} == {
-        KEY: Cause.FULL,
-        ("hpe", "a@b.example"): Cause.FILTERED,
+    assert {key: set(known) for key, known in found.items() if key in wanted} == {
+        KEY: {Cause.FULL},
+        ("hpe", "a@b.example"): {Cause.FILTERED},
     }
     async with here.ctx.store.begin() as tx:
         assert await suppression.clear(tx, [("hpe", HANAKO), (SOCIETY, "a@b.example")]) == 0

@@ -463,8 +463,8 @@ def upgrade() -> None:
         sa.Column("count", sa.Integer(), nullable=False),
         sa.Column("first_at", sa.BigInteger(), nullable=False),
         sa.Column("last_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("society", "address_key", name=op.f("pk_suppression")),
-        comment="Addresses that mail did not reach, and why; the cause says which letters they still get.",
+        sa.PrimaryKeyConstraint("society", "address_key", "cause", name=op.f("pk_suppression")),
+        comment="Addresses that mail did not reach, one row a cause; causes say which letters they still get.",
     )
     with op.batch_alter_table("suppression", schema=None) as batch_op:
         batch_op.create_index("ix_suppression_last", ["last_at"], unique=False)
