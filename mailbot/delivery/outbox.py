@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mailbot.delivery import policy
 from mailbot.delivery.mails import Cancelled, ClaimedMail, Expired, Held, NewMail, PutBack, Result, Settlement
 from mailbot.delivery.policy import Lane, MailState
+from mailbot.mail.causes import Cause
 from mailbot.mail.status import Outcome, OutcomeKind
 from mailbot.store.bulk import Bulk
 from mailbot.store.engine import insert, new_id
@@ -52,7 +53,10 @@ UNCONFIRMED = "unconfirmed"
 """Reason of a row whose relay took the whole message and never answered: it may have arrived."""
 
 BOUNCED = "bounced"
-"""`attempt.outcome` of a report that came later."""
+"""`attempt.outcome` of a report that came later; with the cause behind it, the reason of the mail that failed by it."""
+
+REFUSED = "refused"
+"""With the cause behind it: reason of a mail that the relay refused for good."""
 
 ALL = ""
 """Row of `society_state` that stands for every society."""
@@ -265,8 +269,8 @@ def _resolve(mail: ClaimedMail, outcome: Result, tries: int, now: int) -> dict[s
     match outcome:
         case Outcome(kind=OutcomeKind.DELIVERED):
             return _end(MailState.DELIVERED, None, now)
-        case Outcome(kind=OutcomeKind.FAILED, status=status):
-            return _end(MailState.FAILED, f"{status.code} {status.enhanced}".strip(), now)
+        case Outcome(kind=OutcomeKind.FAILED, cause=cause):
+            return _end(MailState.FAILED, f"{REFUSED}-{cause or Cause.OTHER}", now)
         case Outcome(kind=OutcomeKind.UNKNOWN) if mail.unconfirmed:
             # One more try was made already; a third copy would be a nuisance, so staff look at the relay's log.
             return _end(MailState.FAILED, UNCONFIRMED, now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mailbot.delivery.outbox import BOUNCED
+from mailbot.delivery.outbox import BOUNCED, REFUSED
 from mailbot.delivery.suppression import Source
 from mailbot.mail.causes import Cause, perhaps_refused
 from mailbot.mail.status import Effect, OutcomeKind, Stage
@@ -120,6 +120,7 @@ _REASONS = {
 def ended(state: str, reason: str | None, recipient: str) -> str:
     """What became of a mail (`state`, `reason` and `recipient` of its row)."""
     why = _REASONS.get(reason or "", "")
-    if (reason or "").startswith(f"{BOUNCED}-"):
-        why = cause_words((reason or "").removeprefix(f"{BOUNCED}-"), recipient)
+    kind, _, cause = (reason or "").partition("-")
+    if kind in (BOUNCED, REFUSED):
+        why = cause_words(cause, recipient)
     return _STATES.get(state, state) + (f"（{why}）" if why else "")

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.credentials import verp
 from mailbot.delivery import outbox, suppression
 from mailbot.delivery.mails import ClaimedMail, Settlement
+from mailbot.delivery.outbox import BOUNCED, REFUSED
 from mailbot.delivery.policy import MailState
 from mailbot.delivery.suppression import Key, Note, Source
 from mailbot.intake.screening import Reason
@@ -108,7 +109,7 @@ async def _take(tx: AsyncConnection, mail: BounceMail, notes: list[Note], now: i
         return Taken(Reason.COMPLAINT, mail.mail_id)
     words = f"{report.status} {report.words}".strip()
     told = f"report: {report.cause.value}: {words}"
-    failed = await outbox.bounce(tx, mail.society, mail.mail_id, f"bounced-{report.cause}", told, since, now)
+    failed = await outbox.bounce(tx, mail.society, mail.mail_id, f"{BOUNCED}-{report.cause}", told, since, now)
     if failed is None:
         return Taken(Reason.LATE_REPORT)
     notes.append(Note(mail.society, stored(failed.recipient), report.cause, Source.REPORT, words, failed.id))
@@ -165,7 +166,7 @@ async def _learn(tx: AsyncConnection, notes: Sequence[Note], now: int) -> None:
 
 async def _refusing(tx: AsyncConnection, society: str, now: int) -> int:
     c = outbox_table.c
-    ours = or_(c.reason == f"bounced-{Cause.POLICY}", c.reason.like("5__ 5.7.%"))
+    ours = c.reason.in_([f"{BOUNCED}-{Cause.POLICY}", f"{REFUSED}-{Cause.POLICY}"])
     recent = (c.society == society, c.state == MailState.FAILED.value, c.settled_at > now - DAY_MS, ours)
     return int(await tx.scalar(select(func.count(c.recipient.distinct())).where(*recent)) or 0)
 

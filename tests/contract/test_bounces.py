@@ -10,7 +10,9 @@ from typing import Any
 from sqlalchemy import select, update
 
 from mailbot.credentials import verp
+from mailbot.delivery import outbox as queue
 from mailbot.delivery import suppression
+from mailbot.delivery.mails import NewMail, Settlement
 from mailbot.delivery.outbox import Cancelled
 from mailbot.delivery.policy import Lane, MailState
 from mailbot.intake.reception import Reception
@@ -19,10 +21,10 @@ from mailbot.mail import status
 from mailbot.mail.address import parse_typed
 from mailbot.mail.causes import Cause
 from mailbot.mail.envelope import Envelope
-from mailbot.mail.status import Status
+from mailbot.mail.status import Outcome, OutcomeKind, Status
 from mailbot.office.members import card
 from mailbot.office.timeline import timeline
-from mailbot.registration import login, mailfacts, profile, timetable, wishes
+from mailbot.registration import bounces, login, mailfacts, profile, timetable, wishes
 from mailbot.registration.outcomes import Updated
 from mailbot.store.alarms import alarms
 from mailbot.store.tables import address, attempt, audit, inbox, link, outbox
@@ -219,6 +221,31 @@ async def test_policy_is_an_alarm_when_more_than_three_refuse(here: World) -> No
         async with here.ctx.store.read() as tx:
             assert [one.kind for one in await alarms(tx)] == (["mail-refused"] if number == 3 else [])
     assert await known(here) == {}
+
+
+async def refused(here: World, recipient: str, cause: Cause, society: str = SOCIETY) -> list[str]:
+    """The relay refuses a mail for good, in words without a code -> the alarms."""
+    outcome = Outcome(OutcomeKind.FAILED, Status(554, "", "Message rejected"), "relay", cause=cause)
+    async with here.ctx.store.begin() as tx:
+        await queue.put(tx, [NewMail(society, "invitation", Lane.LINK, recipient)], here.now, "m.example")
+        settlements = [Settlement(mail, outcome) for mail in await queue.claim(tx, here.now, 9)]
+        await queue.settle(tx, settlements, here.now)
+        await bounces.refused(here.ctx, tx, settlements, here.now)
+        return [one.kind for one in await alarms(tx)]
+
+
+async def test_refusals_by_the_relay_count_by_their_cause_for_a_day_in_each_society(here: World) -> None:
+    for number in range(4):
+        assert await refused(here, f"a{number}@phone.example", Cause.FILTERED) == []
+    for number in range(3):
+        assert await refused(here, f"b{number}@phone.example", Cause.POLICY) == []
+    assert await refused(here, "b0@phone.example", Cause.POLICY) == []  # three recipients still
+    assert await refused(here, "c@phone.example", Cause.POLICY, "hpe") == []
+    here.now += DAY
+    assert await refused(here, "d@phone.example", Cause.POLICY) == []
+    assert await refused(here, "e@phone.example", Cause.POLICY) == []
+    assert await refused(here, "f@phone.example", Cause.POLICY) == []
+    assert await refused(here, "g@phone.example", Cause.POLICY) == ["mail-refused"]
 
 
 async def member(here: World) -> Joined:

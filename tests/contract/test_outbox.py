@@ -9,6 +9,7 @@ from sqlalchemy import select
 from mailbot.delivery import outbox, policy
 from mailbot.delivery.mails import Cancelled, ClaimedMail, Expired, Held, PutBack, Result, Settlement
 from mailbot.delivery.outbox import Lane, MailState, NewMail
+from mailbot.mail.causes import Cause
 from mailbot.mail.status import Outcome, OutcomeKind, Status
 from mailbot.store import Store
 from mailbot.store.engine import insert
@@ -21,7 +22,7 @@ HOST = "mail.example"
 
 DELIVERED = Outcome(OutcomeKind.DELIVERED, Status(250, "2.0.0", "queued as 4711"), "relay:25")
 DEFERRED = Outcome(OutcomeKind.DEFERRED, Status(451, "4.7.1", "greylisted"), "relay:25")
-FAILED = Outcome(OutcomeKind.FAILED, Status(550, "5.1.1", "no such user"), "relay:25")
+FAILED = Outcome(OutcomeKind.FAILED, Status(550, "5.1.1", "no such user"), "relay:25", cause=Cause.UNKNOWN_USER)
 UNKNOWN = Outcome(OutcomeKind.UNKNOWN, Status(451, "4.4.2", "(lost)"), "relay:25")
 
 
@@ -166,7 +167,7 @@ async def test_late_words_do_not_hide_good_ones_in_a_batch(store: Store) -> None
     ("result", "state", "reason", "ended"),
     [
         (DELIVERED, "delivered", None, True),
-        (FAILED, "failed", "550 5.1.1", True),
+        (FAILED, "failed", "refused-unknown-user", True),
         (Expired(), "expired", "deadline", True),
         (Cancelled("member-gone"), "cancelled", "member-gone", True),
         (Held("render-error"), "held", "render-error", False),
