@@ -78,9 +78,9 @@ def _plain(text: str) -> str:
 
 
 def from_a_mailer(author: str, subject: str) -> bool:
-    """Whether a program that delivers mail wrote this: by From (which may be missing), else by its subject."""
+    """Whether a program that delivers mail wrote this: by From, else by its subject."""
     title = _plain(subject)
-    if _MAILERS.search(_plain(author)) or not author.strip():
+    if _MAILERS.search(_plain(author)):
         return not _AWAY.search(title)
     return bool(_SUBJECTS.search(title)) and not _ANSWERS.match(title) and not _AWAY.search(title)
 
