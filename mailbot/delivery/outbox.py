@@ -299,37 +299,62 @@ def _again(at: int, reason: str | None) -> dict[str, Any]:
     return {"state": MailState.QUEUED, "reason": reason, "next_attempt_at": at, "settled_at": None}
 
 
+def _bounced(*states: MailState) -> Any:
+    return outbox.c.state.in_([state.value for state in states])
+
+
 _BOUNCE = (
     update(outbox)
     .where(
         outbox.c.society == bindparam("s"),
         outbox.c.id == bindparam("i"),
         or_(
-            outbox.c.state == MailState.DELIVERED.value,
-            and_(outbox.c.state == MailState.QUEUED.value, outbox.c.attempts > 0),  # a report faster than `settle`
-            and_(outbox.c.state == MailState.FAILED.value, outbox.c.reason == UNCONFIRMED),
+            _bounced(MailState.DELIVERED),
+            and_(_bounced(MailState.FAILED, MailState.EXPIRED), outbox.c.reason == UNCONFIRMED),
+            # a report faster than `settle`; after `retry` the copy it is about is not the one that waits
+            and_(
+                _bounced(MailState.QUEUED),
+                outbox.c.attempts > 0,
+                or_(outbox.c.next_attempt_at > bindparam("at"), outbox.c.reason == UNCONFIRMED),
+            ),
+            # on the wire while staff ended it
+            and_(
+                _bounced(MailState.CANCELLED, MailState.HELD),
+                outbox.c.attempts > 0,
+                func.coalesce(outbox.c.reason, "").not_like(f"{BOUNCED}-%"),
+            ),
         ),
         func.coalesce(outbox.c.settled_at, outbox.c.created_at) >= bindparam("since"),
     )
-    .values(state=MailState.FAILED.value, attempts=outbox.c.attempts + 1, settled_at=bindparam("at"))
-    .values(reason=bindparam("why"))
-    .returning(*_CLAIMED)
+    .values(
+        state=case(
+            (_bounced(MailState.EXPIRED, MailState.CANCELLED, MailState.HELD), outbox.c.state),
+            else_=MailState.FAILED.value,
+        ),
+        settled_at=case((_bounced(MailState.HELD), outbox.c.settled_at), else_=bindparam("at")),
+        attempts=outbox.c.attempts + 1,
+        reason=bindparam("why"),
+    )
+    .returning(*_CLAIMED, outbox.c.state)
 )
 
 
 async def bounce(
-    tx: AsyncConnection, society: str, mail_id: int, reason: str, words: str, since: int, now: int
-) -> ClaimedMail | None:
-    """A mail that the relay had taken at `since` or later did not arrive after all: it has failed for `reason`, and
-    `words` stand beside its attempts. None where there is none, or another report said so before."""
-    which = {"s": society, "i": mail_id, "since": since, "at": now, "why": reason[:60]}
+    tx: AsyncConnection, society: str, mail_id: int, cause: Cause, words: str, since: int, now: int
+) -> tuple[ClaimedMail, MailState] | None:
+    """A mail that the relay took at `since` or later did not arrive after all: it has failed by `cause`, and `words`
+    stand beside its attempts. One that had ended in another way, or is held, keeps its state.
+
+    None where there is none, or another report said so before.
+    """
+    which = {"s": society, "i": mail_id, "since": since, "at": now, "why": f"{BOUNCED}-{cause}"}
     row = (await tx.execute(_BOUNCE, which)).one_or_none()
     if row is None:
         return None
     mail = _claimed(row)
     tried = {"society": society, "outbox_id": mail_id, "number": mail.attempts, "at": now}
     await _ATTEMPTED.run(tx, [{**tried, "outcome": BOUNCED, "relay_reply": words}])
-    return mail
+    return mail, MailState(row[-1])
 
 
 # What staff see and do. A mail that is on the wire when it is cancelled or held may still arrive: the relay has it.

@@ -82,6 +82,8 @@ class _Waiting:
     """For a help desk."""
     bounce: BounceMail | None
     """For a bounce address."""
+    vouched: bool
+    """By all that is known of its sender, also where senders are only observed."""
     answer: asyncio.Future[Status] = field(repr=False)
 
     @property
@@ -121,7 +123,7 @@ class Reception:
         society, purpose = self._route(envelope.recipients)
         key = inbox_key(society, purpose, envelope.reverse_path, inbound)
         known = await self._author(envelope, inbound, purpose, key)
-        verdict = judge(envelope, inbound, purpose, self._own, known if self._vouching.binding else None)
+        verdict = strict = judge(envelope, inbound, purpose, self._own, known if self._vouching.binding else None)
         if known is not None and not self._vouching.binding:
             strict = judge(envelope, inbound, purpose, self._own, known)
             if (strict.reason, strict.tier) != (verdict.reason, verdict.tier):
@@ -140,6 +142,7 @@ class Reception:
             key,
             words(envelope.content) if heard else None,
             await self._bounce(envelope, society) if purpose is Purpose.BOUNCE else None,
+            strict.action is Action.ANSWER and strict.tier is Tier.PROVED,
             asyncio.get_running_loop().create_future(),
         )
         if self._closed:
@@ -308,9 +311,10 @@ class Reception:
         await ledger.save(tx)
         for (society, kind), text in sorted(alarms.items()):  # one a batch; in order, for the rows are locks
             await raise_alarm(tx, society, kind, text, now)
+        taken = await bounces.take(ctx, tx, [one for one, _ in bounced], now)
         asked = [(w.society, w.verdict.address, w) for w, _ in wanted if w.verdict.address is not None]
         requests = [
-            LinkRequest(society, author, w.inbound.message_id, answer=True, proved=w.verdict.tier is Tier.PROVED)
+            LinkRequest(society, author, w.inbound.message_id, answer=True, proved=w.vouched)
             for society, author, w in asked
         ]
         ids = await request_links(ctx, tx, requests, now)
@@ -319,7 +323,6 @@ class Reception:
         ids_told = await helpdesk.take(ctx, tx, [one for one, _ in heard], now)
         for (_, row), told_id in zip(heard, ids_told, strict=True):
             row["outbox_id"] = told_id
-        taken = await bounces.take(ctx, tx, [one for one, _ in bounced], now)
         for (_, row), one in zip(bounced, taken, strict=True):
             row["reason"], row["outbox_id"] = one.reason.value, one.outbox_id
             emit("mail.received", society=row["society"], reason=one.reason, peer=row["peer"])

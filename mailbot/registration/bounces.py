@@ -85,11 +85,16 @@ def _named(ctx: Context, society: str, content: bytes) -> str:
 
 
 async def take(ctx: Context, tx: AsyncConnection, mails: Sequence[BounceMail], now: int) -> list[Taken]:
-    """What proved reports say becomes state, in order. The caller calls `tell` at the end of its transaction."""
+    """What proved reports say becomes state; answers in order. The caller calls `tell` at the end of its transaction.
+
+    Rows are taken in the order of their keys, as the courier does, and mails before addresses: they are locks.
+    """
     notes: list[Note] = []
-    done = [await _take(tx, mail, notes, now) for mail in mails]
+    done: dict[int, Taken] = {}
+    for place, mail in sorted(enumerate(mails), key=lambda one: (one[1].society, one[1].mail_id or 0, one[0])):
+        done[place] = await _take(tx, mail, notes, now)
     await _learn(tx, notes, now)
-    return done
+    return [done[place] for place in range(len(mails))]
 
 
 async def _take(tx: AsyncConnection, mail: BounceMail, notes: list[Note], now: int) -> Taken:
@@ -109,11 +114,12 @@ async def _take(tx: AsyncConnection, mail: BounceMail, notes: list[Note], now: i
         return Taken(Reason.COMPLAINT, mail.mail_id)
     words = f"{report.status} {report.words}".strip()
     told = f"report: {report.cause.value}: {words}"
-    failed = await outbox.bounce(tx, mail.society, mail.mail_id, f"{BOUNCED}-{report.cause}", told, since, now)
-    if failed is None:
+    found = await outbox.bounce(tx, mail.society, mail.mail_id, report.cause, told, since, now)
+    if found is None:
         return Taken(Reason.LATE_REPORT)
-    notes.append(Note(mail.society, stored(failed.recipient), report.cause, Source.REPORT, words, failed.id))
-    return Taken(Reason.DELIVERY_REPORT, failed.id, failed)
+    ours, state = found
+    notes.append(Note(mail.society, stored(ours.recipient), report.cause, Source.REPORT, words, ours.id))
+    return Taken(Reason.DELIVERY_REPORT, ours.id, ours if state is MailState.FAILED else None)
 
 
 async def _recipient(tx: AsyncConnection, society: str, mail_id: int, since: int) -> str | None:

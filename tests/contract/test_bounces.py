@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import select, update
 
 from mailbot.credentials import verp
@@ -15,12 +16,15 @@ from mailbot.delivery import suppression
 from mailbot.delivery.mails import NewMail, Settlement
 from mailbot.delivery.outbox import Cancelled
 from mailbot.delivery.policy import Lane, MailState
-from mailbot.intake.reception import Reception
+from mailbot.intake.reception import Reception, Vouching
 from mailbot.intake.screening import Reason
 from mailbot.mail import status
 from mailbot.mail.address import parse_typed
+from mailbot.mail.authentication import Authentication, Result
 from mailbot.mail.causes import Cause
 from mailbot.mail.envelope import Envelope
+from mailbot.mail.inbound import Inbound
+from mailbot.mail.reports import read
 from mailbot.mail.status import Outcome, OutcomeKind, Status
 from mailbot.office.members import card
 from mailbot.office.timeline import timeline
@@ -44,8 +48,8 @@ Receive = Callable[[Envelope], Awaitable[Status]]
 
 
 @asynccontextmanager
-async def receiving(here: World) -> AsyncIterator[Receive]:
-    made = Reception(here.ctx, 64, UNCHECKED)
+async def receiving(here: World, vouching: Vouching = UNCHECKED) -> AsyncIterator[Receive]:
+    made = Reception(here.ctx, 64, vouching)
     running = asyncio.create_task(made.run())
     try:
         yield made.receive
@@ -55,22 +59,29 @@ async def receiving(here: World) -> AsyncIterator[Receive]:
             await running
 
 
-async def come(here: World, content: bytes, *to: str, sender: str | None = None, society: str = SOCIETY) -> str:
+async def come(
+    here: World,
+    content: bytes,
+    *to: str,
+    sender: str | None = None,
+    society: str = SOCIETY,
+    vouching: Vouching = UNCHECKED,
+) -> str:
     """Takes in what came to `to` -> the reason it ended with."""
     bounce = here.society(society).addresses.bounce
     recipients = tuple(parse_typed(one) for one in (to or (bounce,)))
     author = parse_typed(sender) if sender else None
     size = len(content)
-    async with receiving(here) as receive:
+    async with receiving(here, vouching) as receive:
         envelope = Envelope(author, recipients, content, here.now, "192.0.2.7", "mx.example", "smtp", size)
         assert await receive(envelope) == status.OK
     here.now += 1
     return str((await here.rows(select(inbox.c.reason).order_by(inbox.c.received_at.desc())))[0][0])
 
 
-async def blank(here: World, sender: str = HANAKO) -> str:
+async def blank(here: World, sender: str = HANAKO, vouching: Vouching = UNCHECKED) -> str:
     content = f"From: {sender}\r\nTo: touroku@yokokou.example\r\nMessage-ID: <{here.now}@phone.example>\r\n\r\n"
-    return await come(here, content.encode(), "touroku@yokokou.example", sender=sender)
+    return await come(here, content.encode(), "touroku@yokokou.example", sender=sender, vouching=vouching)
 
 
 async def sent(here: World) -> Any:
@@ -125,6 +136,29 @@ async def test_a_blank_mail_from_it_ends_that_before_its_answer_is_queued(here: 
     assert isinstance((await fate_of_all(here))[-1], dict)
 
 
+class Observing:
+    """A robot that looks at its senders, and decides nothing by it."""
+
+    binding = False
+
+    def __init__(self, dmarc: Result) -> None:
+        self.known = Authentication(dmarc=dmarc)
+
+    async def check(self, envelope: Envelope, inbound: Inbound) -> Authentication:
+        return self.known
+
+
+async def test_a_blank_mail_that_nobody_vouches_for_is_answered_and_ends_nothing(here: World) -> None:
+    await blank(here)
+    await come(here, report(), tagged(here, await sent(here)))
+    here.now += HOUR
+    assert await blank(here, vouching=Observing(Result.FAIL)) == Reason.ACCEPTED
+    assert await known(here) == {HANAKO: "unknown-user"}
+    here.now += HOUR
+    assert await blank(here, vouching=Observing(Result.PASS)) == Reason.ACCEPTED
+    assert await known(here) == {}
+
+
 async def test_what_the_web_entry_queues_for_it_is_not_sent(here: World) -> None:
     await blank(here)
     await come(here, report(), tagged(here, await sent(here)))
@@ -177,10 +211,68 @@ async def test_a_report_after_a_week_is_too_late(here: World) -> None:
 async def test_a_report_may_be_faster_than_the_courier_settles(here: World) -> None:
     await blank(here)
     async with here.ctx.store.begin() as tx:
-        await tx.execute(update(outbox).values(attempts=1))
-    (mail,) = await here.rows(select(outbox))
+        (mail,) = await queue.claim(tx, here.now, 1)
     assert await come(here, report(), tagged(here, mail)) == Reason.DELIVERY_REPORT
     assert [row.state for row in await here.rows(select(outbox))] == ["failed"]
+
+
+async def test_a_report_about_the_first_copy_does_not_stop_the_second(here: World) -> None:
+    await blank(here)
+    mail = await sent(here)
+    assert await come(here, report(FULL), tagged(here, mail)) == Reason.DELIVERY_REPORT
+    async with here.ctx.store.begin() as tx:
+        assert await queue.retry(tx, mail.id, here.now)
+    assert await come(here, report(FULL), tagged(here, mail)) == Reason.LATE_REPORT
+    assert [row.state for row in await here.rows(select(outbox))] == ["queued"]
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "after"),
+    [
+        ("expired", "unconfirmed", "expired"),
+        ("failed", "unconfirmed", "failed"),
+        ("queued", "unconfirmed", "failed"),
+        ("cancelled", "staff", "cancelled"),
+        ("held", "staff", "held"),
+        ("expired", "deadline", None),
+        ("failed", "refused-full", None),
+    ],
+)
+async def test_a_report_on_a_mail_that_ended_otherwise(here: World, state: str, reason: str, after: str | None) -> None:
+    await blank(here)
+    mail = await sent(here)
+    settled = None if state in ("held", "queued") else here.now
+    async with here.ctx.store.begin() as tx:
+        await tx.execute(update(outbox).values(state=state, reason=reason, settled_at=settled))
+    told = Reason.DELIVERY_REPORT if after else Reason.LATE_REPORT
+    assert await come(here, report(), tagged(here, mail)) == told
+    assert await known(here) == ({HANAKO: "unknown-user"} if after else {})
+    (row,) = await here.rows(select(outbox))
+    assert (row.state, row.reason) == ((after, "bounced-unknown-user") if after else (state, reason))
+    assert row.attempts == (2 if after else 1)
+    assert await come(here, report(), tagged(here, mail)) == Reason.LATE_REPORT
+
+
+async def test_reports_are_answered_in_order_whatever_they_are_about(here: World) -> None:
+    mails = []
+    for number in range(3):
+        await blank(here, f"m{number}@phone.example")
+        mails.append(await sent(here))
+        here.now += 1
+    unknown = read(UNKNOWN)
+    asked = [bounces.BounceMail(SOCIETY, one.id, unknown) for one in sorted(mails, key=lambda row: -row.id)]
+    unproved = bounces.BounceMail(SOCIETY, None, unknown)
+    async with here.ctx.store.begin() as tx:
+        taken = await bounces.take(here.ctx, tx, [asked[0], unproved, *asked], here.now)
+    assert [one.outbox_id for one in taken] == [asked[0].mail_id, None, None, asked[1].mail_id, asked[2].mail_id]
+
+
+async def test_a_complaint_after_a_week_is_too_late(here: World) -> None:
+    await blank(here)
+    mail = await sent(here)
+    here.now += 7 * DAY + MINUTE
+    assert await come(here, report(COMPLAINT), tagged(here, mail)) == Reason.LATE_REPORT
+    assert await known(here) == {}
 
 
 async def test_a_mail_that_never_left_cannot_come_back(here: World) -> None:
