@@ -237,7 +237,14 @@ class Courier:
         self._finish(mail, Held(reason.value))
 
     async def _prepare(self, mails: Sequence[ClaimedMail], desk: Desk) -> None:
-        async for item in desk.prepare(mails, self._now()):
+        now = self._now()
+        wanted: list[ClaimedMail] = []
+        for mail in mails:
+            if at := self._domains.again(mail.recipient.rpartition("@")[2], mail.lane, now):
+                self._finish(mail, PutBack(at))
+            else:
+                wanted.append(mail)
+        async for item in desk.prepare(wanted, now):
             match item:
                 case Settlement():
                     self._finish(item.mail, item.outcome)

@@ -19,7 +19,9 @@ PATIENCE_MS = 2000
 """A mail that waits for its domain's turn for longer makes room for mails to others, and so do those behind it until
 one of those under way is done."""
 TURN_MS, PIN_TURN_MS = 5000, 500
-"""When it comes again."""
+"""When it comes again; others than PINs after as long again as their domain has kept mails waiting,"""
+LONGEST_TURN_MS = 60_000
+"""up to this: a mail that comes again costs, also where it has to go back."""
 FORGET_MS = 3_600_000
 """A domain that got no mail for so long after its rest starts afresh."""
 
@@ -35,6 +37,14 @@ class _Slowed:
     taken: int = 0
 
 
+@dataclass(slots=True)
+class _Behind:
+    """Since when mails have had to go back, and when the last one had to."""
+
+    since: int
+    last: int
+
+
 class Domains(Generic[Item]):
     """`most`: mails to one domain at a time, unless it asked for less. Times are milliseconds."""
 
@@ -43,26 +53,42 @@ class Domains(Generic[Item]):
         self._busy: dict[str, int] = {}
         self._waiting: dict[str, list[tuple[int, int, int, Item]]] = {}  # heaps of (lane, number, since, item)
         self._stuck: set[str] = set()
+        self._behind: dict[str, _Behind] = {}
         self._slowed: dict[str, _Slowed] = {}
 
     def enter(self, domain: str, lane: int, number: int, item: Item, now: int) -> int | None:
         """0: the mail may go, and `leave` follows it; None: it waits, and comes back out of `leave` or `overdue`; else
         when to ask again. A domain at rest still gets one PIN at a time."""
+        if at := self.again(domain, lane, now):
+            return at
         busy = self._busy.get(domain, 0)
-        most = self._most
-        if self._slowed and (slowed := self._slowed.get(domain)) is not None:
-            most = slowed.most
-            if now < slowed.until:
-                if lane != Lane.PIN:
-                    return slowed.until + random.randrange(SLOW_DOMAIN_MS // 4)
-                most = 1
-        if busy < most:
+        if busy < self._width(domain, now):
             self._busy[domain] = busy + 1
             return 0
-        if domain in self._stuck and lane != Lane.PIN:
-            return now + TURN_MS + random.randrange(TURN_MS)
         heapq.heappush(self._waiting.setdefault(domain, []), (lane, number, now, item))
         return None
+
+    def again(self, domain: str, lane: int, now: int) -> int:
+        """When to ask again with a mail that need not even be made now; 0 where it may be."""
+        if lane == Lane.PIN:
+            return 0
+        if self._slowed and (slowed := self._slowed.get(domain)) is not None and now < slowed.until:
+            return slowed.until + random.randrange(SLOW_DOMAIN_MS // 4)
+        if domain in self._stuck and self._busy.get(domain, 0) >= self._width(domain, now):
+            turn = self._turn(domain, now)
+            return now + turn + random.randrange(turn)
+        return 0
+
+    def _width(self, domain: str, now: int) -> int:
+        slowed = self._slowed.get(domain) if self._slowed else None
+        if slowed is None:
+            return self._most
+        return slowed.most if now >= slowed.until else 1
+
+    def _turn(self, domain: str, now: int) -> int:
+        behind = self._behind.setdefault(domain, _Behind(now, now))
+        behind.last = now
+        return min(max(TURN_MS, now - behind.since), LONGEST_TURN_MS)
 
     def leave(self, domain: str) -> tuple[int, int, Item] | None:
         """A mail of this domain is done -> the next that waited for it (lane, number, item)."""
@@ -82,11 +108,14 @@ class Domains(Generic[Item]):
     def overdue(self, now: int) -> list[tuple[Item, int]]:
         """The mails that waited too long, with the time to ask again; they wait here no more."""
         found: list[tuple[Item, int]] = []
+        if self._behind:
+            self._behind = {name: one for name, one in self._behind.items() if now < one.last + 2 * LONGEST_TURN_MS}
         for domain, waiting in list(self._waiting.items()) if self._waiting else ():
             late = [entry for entry in waiting if now - entry[2] >= PATIENCE_MS]
             if not late:
                 continue
-            found += [(item, now + (PIN_TURN_MS if lane == Lane.PIN else TURN_MS)) for lane, _, _, item in late]
+            turn = self._turn(domain, now)
+            found += [(item, now + (PIN_TURN_MS if lane == Lane.PIN else turn)) for lane, _, _, item in late]
             self._stuck.add(domain)
             kept = [entry for entry in waiting if now - entry[2] < PATIENCE_MS]
             if kept:

@@ -1,6 +1,14 @@
 """Turns: so many mails to a domain at a time, fewer where it asks, and nobody waits for a stranger."""
 
-from mailbot.delivery.domains import FORGET_MS, PATIENCE_MS, PIN_TURN_MS, SLOW_DOMAIN_MS, TURN_MS, Domains
+from mailbot.delivery.domains import (
+    FORGET_MS,
+    LONGEST_TURN_MS,
+    PATIENCE_MS,
+    PIN_TURN_MS,
+    SLOW_DOMAIN_MS,
+    TURN_MS,
+    Domains,
+)
 from mailbot.delivery.policy import Lane
 
 NOW = 1_800_000_000_000
@@ -43,6 +51,31 @@ def test_who_waits_too_long_makes_room_and_so_do_those_behind() -> None:
     assert domains.enter("x.jp", LINK, 8, "behind", now) is None  # something moved
     assert sorted(domains.give_up()) == ["behind", "late"]
     assert domains.leave("x.jp") is None
+
+
+def test_a_domain_that_hangs_is_asked_less_and_less_often() -> None:
+    domains = full(1)
+    assert domains.enter("x.jp", LINK, 5, "link", NOW) is None
+    now = NOW + PATIENCE_MS
+    domains.overdue(now)
+    for behind, turn in ((0, TURN_MS), (20_000, 20_000), (600_000, LONGEST_TURN_MS)):
+        again = domains.again("x.jp", LINK, now + behind)
+        assert now + behind + turn <= again < now + behind + 2 * turn
+        assert domains.again("x.jp", PIN, now + behind) == domains.again("y.jp", LINK, now + behind) == 0
+    assert domains.leave("x.jp") is None
+    assert domains.again("x.jp", LINK, now + 600_000) == 0
+    now += 600_000 + 2 * LONGEST_TURN_MS  # it did well meanwhile
+    for number in (6, 7):
+        domains.enter("x.jp", LINK, number, "m", now)
+    assert domains.overdue(now + PATIENCE_MS) == [("m", now + PATIENCE_MS + TURN_MS)]
+
+
+def test_a_domain_at_rest_needs_no_mail_to_be_made() -> None:
+    domains = Domains[str](4)
+    assert domains.asked_for_less("x.jp", NOW)
+    assert domains.again("x.jp", LINK, NOW) >= NOW + SLOW_DOMAIN_MS
+    assert domains.again("x.jp", PIN, NOW) == 0
+    assert domains.again("x.jp", LINK, NOW + SLOW_DOMAIN_MS) == 0
 
 
 def test_less_for_a_domain_that_asks_and_more_step_by_step() -> None:
