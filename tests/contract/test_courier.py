@@ -453,6 +453,31 @@ async def test_a_relay_that_breaks_its_word_holds_the_mail(store: Store) -> None
     assert await post.alarms() == {("one", "send-error")}
 
 
+async def test_what_is_not_settled_bounds_what_is_sent(store: Store) -> None:
+    """A crash doubles at most a batch, and one mail a connection."""
+    post = Post(store, connections=4, connections_per_domain=4, batch=20)
+    post.relay.gate.clear()
+    refused: list[int] = []
+
+    def away(mail: ClaimedMail) -> Exception | None:
+        if post.clock.ms > NOW:
+            return None
+        refused.append(mail.id)
+        return OperationalError("UPDATE", {}, Exception("away"))
+
+    post.registration.settled_refuse = away
+    await post.put(*(mail(n) for n in range(40)))
+    async with post.running():
+        await wait_for(lambda: post.signer.signed == 40)
+        post.relay.gate.set()
+        await wait_for(lambda: len(post.relay.sent) >= 20 and len(refused) >= 1)
+        await asyncio.sleep(0.1)
+        assert 20 <= len(post.relay.begun) <= 24
+        post.clock.ms += 1
+        await post.until(delivered=40)
+    assert len(post.relay.sent) == 40
+
+
 async def test_a_mail_put_off_is_tried_again_with_the_same_message_id(store: Store) -> None:
     post = Post(store)
     post.relay.rule = lambda _: DEFERRED

@@ -238,6 +238,8 @@ async def test_an_unconfirmed_mail_is_tried_once_more(store: Store) -> None:
     assert second.unconfirmed
     assert second.message_id == first.message_id
     assert await settle(store, second, DEFERRED, NOW + HOUR) == [MailState.QUEUED]
+    (put_back,) = await claim(store, NOW + 2 * HOUR)
+    assert await settle(store, put_back, PutBack(NOW + 2 * HOUR), NOW + 2 * HOUR) == [MailState.QUEUED]
     (third,) = await claim(store, NOW + 2 * HOUR)
     assert await settle(store, third, UNKNOWN, NOW + 2 * HOUR) == [MailState.FAILED]
     assert (await row(store, mail_id))[:2] == ("failed", outbox.UNCONFIRMED)
