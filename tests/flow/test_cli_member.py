@@ -203,7 +203,7 @@ async def test_a_completion_mail_that_failed_is_sent_again(at: Stage) -> None:
     who = await member_id(at, YK, login_id)
     found = await until(at, YK, who, "completion-undelivered")
     (failed,) = [one["what"] for one in found if one["event"] == "mail-failed"]
-    assert "相手側が受け取りを断りました（迷惑メール対策や受信設定）（550 5.7.1）" in failed
+    assert "受信拒否設定などで断られました（550 5.7.1）" in failed
     assert f"The mail completion goes to {address} once more." in await cli(at, "member", "renotify", YK, who)
     await at.mails(address, "利用登録完了のご案内")
     told = await asyncio.to_thread(at.robot.command, "member", "renotify", YK, who, check=False)
