@@ -289,6 +289,30 @@ async def test_over_a_cap_a_mail_waits_and_is_answered_later(
     assert (row["from"], row["tries"], row["reason"]) == ("p2@phone.example", 2, "4.7.1")
 
 
+async def test_thousands_of_waiting_mails_that_vanish_at_once(
+    here: World, server: Dovecot, user: str, tmp_path: Path
+) -> None:
+    at = at_dovecot(server, here, tmp_path, user)
+    async with watching(at):
+        await at.learnt()
+        server.deliver(user, *(blank_mail(f"p{n}@phone.example", n) for n in range(2)), at=NOW)
+        await at.until_ledger(*[("filed", "accepted")] * 2)
+    async with at.ctx.store.begin() as tx:
+        row = (await tx.execute(select(imap_message))).mappings().first()
+        assert row
+        waiting = {**row, "state": "waiting", "reason": "4.7.1", "tries": 1}
+        await tx.execute(imap_message.insert(), [{**waiting, "uid": 10_000 + n} for n in range(7000)])
+    async with watching(at):
+
+        async def noticed() -> bool:
+            async with at.ctx.store.read() as tx:
+                return not await listed(tx, ignored=False)
+
+        await at.until(noticed)
+        server.deliver(user, blank_mail("late@phone.example", "late"), at=NOW)
+        await at.until_ledger(*[("filed", "accepted")] * 3, *[("gone", None)] * 7000)
+
+
 async def test_what_is_gone_is_forgotten_and_what_is_there_is_not(
     here: World, server: Dovecot, user: str, tmp_path: Path
 ) -> None:

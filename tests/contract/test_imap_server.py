@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,8 @@ from mailbot.intake.imap import client
 from mailbot.intake.imap.ledger import listed
 from mailbot.intake.imap.mailbox import Mailbox
 from mailbot.intake.reception import Reception
+from mailbot.mail.envelope import Envelope, Purpose
+from mailbot.mail.status import Status
 from mailbot.store import Store, open_store
 from mailbot.store.alarms import alarms
 from mailbot.store.tables import inbox, metadata
@@ -24,6 +27,7 @@ from tests.support.imap import QUICK, Hands, blank_mail, hands, imap_toml, watch
 from tests.support.imap_fake import FakeImap, fake_imap
 
 FILED = ("filed", "accepted")
+OVER = ("waiting", "4.7.1")
 MAIL = blank_mail("anna@phone.example")
 
 
@@ -237,6 +241,71 @@ async def test_mail_announced_while_what_was_left_half_done_is_filed(
         await at.until_ledger(("taken", "accepted"))
     monkeypatch.setattr(client, "COMMAND_SECONDS", 60)
     server.late = MAIL
+    async with watching(at):
+        await at.until_ledger(FILED, FILED)
+
+
+class Choking:
+    """A funnel that fails with some mails."""
+
+    def __init__(self, reception: Reception) -> None:
+        self._reception = reception
+
+    async def receive(self, envelope: Envelope) -> Status:
+        if b"receive@" in envelope.content:
+            raise ZeroDivisionError
+        return await self._reception.receive(envelope)
+
+    def place(self, envelope: Envelope) -> tuple[str, Purpose, bytes]:
+        if b"place@" in envelope.content:
+            raise ZeroDivisionError
+        return self._reception.place(envelope)
+
+
+async def test_a_mail_that_makes_us_fail_waits_and_blocks_no_other(at: Hands, server: FakeImap) -> None:
+    async with watching(at):
+        await at.learnt()
+    for number, name in enumerate(("place", "receive", "anna", "berta")):
+        server.add(blank_mail(f"{name}@phone.example", number), NOW)
+    async with watching(at, wrap=Choking):
+        await at.until_ledger(("waiting", None), ("waiting", "4.3.0"), FILED, FILED)
+        assert server.sessions == 2
+    async with watching(at):  # a repaired robot
+        at.now += MINUTE
+        await at.until_ledger(*[FILED] * 4)
+
+
+async def test_a_mail_that_cannot_be_fetched_but_is_there_waits(at: Hands, server: FakeImap) -> None:
+    async with watching(at):
+        await at.learnt()
+    server.add(MAIL, NOW)
+    server.no["FETCH"] = 1
+    async with watching(at):
+        await at.until_ledger(("waiting", None))
+        assert server.no["FETCH"] == 0
+    at.now += MINUTE
+    async with watching(at):
+        await at.until_ledger(FILED)
+
+
+async def test_a_search_that_finds_nothing_by_mistake(here: World, server: FakeImap, tmp_path: Path) -> None:
+    """Once, what waits is asked for by its number; where that finds nothing either, it is taken when it appears."""
+    toml = imap_toml("box", server.port, server.ca_file, tmp_path, "anna", server.password)
+    at = hands(here.ctx, tmp_path, toml, "society_per_hour_min = 1\n")
+    for number in range(2):
+        server.add(blank_mail(f"h{number}@phone.example", f"h{number}"), NOW)
+    async with watching(at):
+        await at.learnt()
+    for number in range(2):
+        server.add(blank_mail(f"p{number}@phone.example", number), NOW)
+    async with watching(at):
+        await at.until_ledger(FILED, OVER)
+    for blind, state in ((1, OVER), (2, ("gone", None))):
+        server.blind, idled = blind, server.asked("IDLE")
+        async with watching(at):
+            await at.until(partial(_asked, server, "IDLE", idled + 1))
+            assert await at.ledger() == [FILED, state]
+    at.now += HOUR
     async with watching(at):
         await at.until_ledger(FILED, FILED)
 

@@ -44,6 +44,7 @@ class FakeImap:
     password: str = "geheim"
     deaf: Counter[str] = field(default_factory=Counter)  # command -> how often it gets no answer
     bye: Counter[str] = field(default_factory=Counter)  # command -> how often it is answered with BYE
+    no: Counter[str] = field(default_factory=Counter)  # command -> how often it is answered with NO
     vanish: set[int] = field(default_factory=set)  # UIDs that are gone once they were found
     refusal: str = "[AUTHENTICATIONFAILED] no"
     flood: int = 0  # lines pushed at once in the next IDLE
@@ -53,6 +54,7 @@ class FakeImap:
     sasl: list[str] = field(default_factory=list)
     sessions: int = 0
     uid_next: int = 101
+    blind: int = 0  # searches that find nothing
     _numbers: count[int] = field(default_factory=lambda: count(101))
     _idling: set[asyncio.StreamWriter] = field(default_factory=set)
     _told: dict[asyncio.StreamWriter, int] = field(default_factory=dict)  # how many mails a session knows of
@@ -103,6 +105,10 @@ class FakeImap:
         if self.deaf[verb]:
             self.deaf[verb] -= 1
             return
+        if self.no[verb]:
+            self.no[verb] -= 1
+            say(end=f"NO {self.refusal}")
+            return
         match verb:
             case "CAPABILITY":
                 say(f"CAPABILITY {self.capabilities}")
@@ -127,7 +133,8 @@ class FakeImap:
                     f"OK [PERMANENTFLAGS ({self.permanent})] flags",
                 )
             case "SEARCH":
-                say("SEARCH " + " ".join(map(str, self._found(rest))))
+                self.blind, blind = max(self.blind - 1, 0), self.blind
+                say("SEARCH " + " ".join(map(str, [] if blind else self._found(rest))))
             case "FETCH":
                 self._fetch(rest, writer)
                 say()

@@ -176,13 +176,15 @@ class Connection:
         mail announced meanwhile still counts as news, for nobody takes it in."""
         if not everything:
             self._client.protocol.news = False
-        unmarked = [] if everything or not self._selected.keywords else ["UNKEYWORD", DONE]
-        found = await self._search(*unmarked, "UID", f"{first}:*")
+        found = await self._search(*self._unmarked(not everything), "UID", f"{first}:*")
         return [uid for uid in found if uid >= first]  # the star is the last mail, however low its number
 
-    async def present(self, uids: Sequence[int]) -> set[int]:
-        """Which of these UIDs there are."""
-        return set(await self._search("UID", wire.uid_set(uids))) if uids else set()
+    async def present(self, uids: Sequence[int], *, unmarked: bool = False) -> set[int]:
+        """Which of these UIDs there are; `unmarked`: without those marked as done where the mark is ours alone."""
+        return set(await self._search(*self._unmarked(unmarked), "UID", wire.uid_set(uids))) if uids else set()
+
+    def _unmarked(self, wanted: bool) -> list[str]:
+        return ["UNKEYWORD", DONE] if wanted and self._selected.keywords else []
 
     async def _search(self, *criteria: str) -> list[int]:
         answer = await self._do(self._client.uid_search(*criteria, charset=None), COMMAND_SECONDS)

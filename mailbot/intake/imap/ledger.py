@@ -156,6 +156,12 @@ class Ledger:
         changes["arrived_at"] = func.coalesce(new.excluded.arrived_at, imap_message.c.arrived_at)
         await tx.execute(new.on_conflict_do_update(index_elements=["mailbox", "uidvalidity", "uid"], set_=changes))
 
+    async def gone(self, tx: AsyncConnection, uidvalidity: int, uids: Collection[int], now: int) -> None:
+        """Waiting mails that are in the folder no more."""
+        c = imap_message.c
+        mine = (c.mailbox == self._mailbox) & (c.uidvalidity == uidvalidity) & c.uid.in_(uids)
+        await tx.execute(update(imap_message).where(mine).values(state=State.GONE.value, reason=None, address=None, at=now))
+
     async def filed(self, tx: AsyncConnection, uidvalidity: int, uids: Collection[int], now: int) -> None:
         c = imap_message.c
         mine = (c.mailbox == self._mailbox) & (c.uidvalidity == uidvalidity) & c.uid.in_(uids)

@@ -20,13 +20,13 @@ from mailbot.config import Settings
 from mailbot.config.site import ImapMailbox
 from mailbot.intake.imap import client
 from mailbot.intake.imap.client import Connection, Denied, Lost
-from mailbot.intake.imap.ledger import TOLD, Entry, Folder, Learnt, Ledger, State, Why, settled
+from mailbot.intake.imap.ledger import CHUNK, TOLD, Entry, Folder, Learnt, Ledger, State, Why, settled
 from mailbot.intake.imap.letter import Letters, written_at
 from mailbot.intake.imap.patience import USUAL, Patience, pause
 from mailbot.intake.imap.wire import Facts
 from mailbot.intake.screening import Reason
 from mailbot.mail.envelope import Envelope, Purpose
-from mailbot.mail.status import Status
+from mailbot.mail.status import OUTAGE, Status
 from mailbot.store import Store, lease
 from mailbot.store.alarms import Alarm, raise_alarm
 from mailbot.store.engine import OUTAGES
@@ -69,12 +69,18 @@ class _Memory:
     ended: set[int] = field(default_factory=set)
     waiting: dict[int, Entry] = field(default_factory=dict)
     taken: dict[int, Entry] = field(default_factory=dict)
+    gone: dict[int, int] = field(default_factory=dict)
+    """UID -> when it was missed. A server may have been wrong: what appears again is taken."""
 
     def note(self, entries: Sequence[Entry]) -> None:
         for one in entries:
             self.waiting.pop(one.uid, None)
+            self.gone.pop(one.uid, None)
             if one.state is State.WAITING:
                 self.waiting[one.uid] = one
+                continue
+            if one.state is State.GONE:
+                self.gone[one.uid] = one.at
                 continue
             self.ended.add(one.uid)
             if one.state is State.TAKEN:
@@ -167,8 +173,8 @@ class Mailbox:
 
     @contextlib.contextmanager
     def _watching_on(self) -> Iterator[None]:
-        """For what is done about trouble: more trouble with that, such as a database that is read-only for a while,
-        must not end the watch, which nobody would begin again."""
+        """For one mail, and for what is done about trouble: more trouble with that, such as a database that is
+        read-only for a while, must not end the watch, which nobody would begin again."""
         try:
             yield
         except OUTAGES:
@@ -255,16 +261,28 @@ class Mailbox:
         while not stop.is_set():
             now = self._clock()
             there = await connection.search(memory.folder.first_uid)
-            if gone := memory.waiting.keys() - set(there):
-                await self._enter([Entry(uid, State.GONE, at=now) for uid in gone])
-            waiting = {uid for uid, one in memory.waiting.items() if _retry_at(one) > now}
-            uids = [uid for uid in there if uid not in memory.ended and uid not in waiting]
+            await self._miss(connection, sorted(memory.waiting.keys() - set(there)))
+            resting = {uid for uid, one in memory.waiting.items() if _retry_at(one) > now}
+            resting |= {uid for uid, at in memory.gone.items() if at + FIRST_RETRY_MS > now}
+            uids = [uid for uid in there if uid not in memory.ended and uid not in resting]
             if not uids:
                 break
             rest = iter(uids)
             while not stop.is_set() and (batch := list(islice(rest, self._config.batch))):
                 await self._hold()
                 await self._take(connection, batch)
+
+    async def _miss(self, connection: Connection, uids: Sequence[int]) -> None:
+        """Waiting mails that a search did not find: those that are not there when asked for by number are gone."""
+        for start in range(0, len(uids), CHUNK):
+            await self._hold()
+            some = uids[start : start + CHUNK]
+            there = await connection.present(some, unmarked=True)
+            now, gone = self._clock(), [uid for uid in some if uid not in there]
+            if gone:
+                async with self._store.begin() as tx:
+                    await self._ledger.gone(tx, self._memory.folder.uidvalidity, gone, now)
+                self._memory.note([Entry(uid, State.GONE, at=now) for uid in gone])
 
     async def _take(self, connection: Connection, uids: Sequence[int]) -> None:
         now = self._clock()
@@ -290,11 +308,12 @@ class Mailbox:
         mails: dict[int, _Fetched] = {}
         read = []
         for uid in facts.keys() & headers.keys():
-            envelope = self._letters.envelope(headers[uid], b"", facts[uid].size, now)
-            society, purpose, key = self._funnel.place(envelope)
-            if purpose in (Purpose.HELP, Purpose.BOUNCE):
-                read.append(uid)
-            mails[uid] = _Fetched(envelope, society, key)
+            with self._watching_on():  # one that cannot be read waits, and is not missed by the others
+                envelope = self._letters.envelope(headers[uid], b"", facts[uid].size, now)
+                society, purpose, key = self._funnel.place(envelope)
+                if purpose in (Purpose.HELP, Purpose.BOUNCE):
+                    read.append(uid)
+                mails[uid] = _Fetched(envelope, society, key)
         bodies = await connection.bodies(read)
         for uid in read:
             if uid not in bodies:
@@ -315,8 +334,15 @@ class Mailbox:
 
     async def _receive(self, mails: Mapping[int, _Fetched]) -> dict[int, Status]:
         """All at once, so that they share commits."""
-        answers = await asyncio.gather(*(self._funnel.receive(mail.envelope) for mail in mails.values()))
+        answers = await asyncio.gather(*(self._answer(mail.envelope) for mail in mails.values()))
         return dict(zip(mails, answers, strict=True))
+
+    async def _answer(self, envelope: Envelope) -> Status:
+        """451 where anything fails: one mail keeps no other from its answer."""
+        answer = OUTAGE
+        with self._watching_on():
+            answer = await self._funnel.receive(envelope)
+        return answer
 
     def _entry(
         self,
