@@ -163,6 +163,36 @@ async def test_case_54_new_numbers_for_500_old_mails(here: World, server: Doveco
         assert {"imap-renumbered"} <= {row.kind for row in await alarms(tx)}
 
 
+async def test_case_54_a_backup_gives_numbers_a_second_time(
+    here: World, server: Dovecot, user: str, tmp_path: Path
+) -> None:
+    at = at_dovecot(server, here, tmp_path, user)
+    server.deliver(user, blank_mail("history@phone.example", "h"), at=NOW)
+    async with watching(at):
+        await at.learnt()
+        server.deliver(user, blank_mail("a@phone.example", "a"), at=NOW)
+        await at.until_ledger(("filed", "accepted"))
+    with server.restored(user):
+        async with watching(at):
+            server.deliver(user, *(blank_mail(f"b{n}@phone.example", f"b{n}") for n in range(5)), at=NOW)
+            await at.until_ledger(*[("filed", "accepted")] * 6)
+    before = await at.answers()
+    at.now += 2 * HOUR
+    later = [f"c{n}@phone.example" for n in range(7)]
+    server.deliver(user, *(blank_mail(one, one, date=at.now) for one in later[:2]), at=at.now)
+    async with watching(at):
+        for group in ([], later[2:]):  # before the robot connects again, and while it idles
+            server.deliver(user, *(blank_mail(one, one, date=at.now) for one in group), at=at.now)
+
+            async def answered(count: int = len(before) + 2 + len(group)) -> bool:
+                return len(await at.answers()) == count
+
+            await at.until(answered)
+    assert await at.answers() == sorted([*before, *later])
+    async with at.ctx.store.read() as tx:
+        assert [row.kind for row in await alarms(tx)] == ["imap-renumbered"]
+
+
 async def test_case_59_too_old_for_an_answer_is_listed(here: World, server: Dovecot, user: str, tmp_path: Path) -> None:
     at = at_dovecot(server, here, tmp_path, user, done_folder="Zu Ende & vorbei")
     async with watching(at):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ from mailbot.mail.status import Status
 from mailbot.store import Store, open_store
 from mailbot.store.alarms import alarms
 from mailbot.store.tables import inbox, metadata
-from tests.support.factory import HOUR, MINUTE, NOW, UNCHECKED, World
+from tests.support.factory import DAY, HOUR, MINUTE, NOW, UNCHECKED, World
 from tests.support.imap import QUICK, Hands, blank_mail, hands, imap_toml, watching
 from tests.support.imap_fake import FakeImap, fake_imap
 
@@ -308,6 +309,30 @@ async def test_a_search_that_finds_nothing_by_mistake(here: World, server: FakeI
     at.now += HOUR
     async with watching(at):
         await at.until_ledger(FILED, FILED)
+
+
+@pytest.mark.parametrize("permanent", [r"\Seen \Flagged \Deleted \*", r"\Seen \Flagged \Deleted"])
+async def test_numbers_that_are_given_again_while_the_robot_idles(
+    here: World, server: FakeImap, tmp_path: Path, permanent: str
+) -> None:
+    """Also those of mails that lay there before the robot. One that only looks new by its day is not answered."""
+    at = settle(here, server, tmp_path, poll_seconds=1)
+    server.permanent = permanent
+    for number in range(2):
+        server.add(blank_mail(f"h{number}@phone.example", f"h{number}"), NOW)
+    async with watching(at):
+        await at.learnt()
+        server.add(MAIL, NOW)
+        await at.until_ledger(FILED)
+    del server.mails[102], server.mails[103]
+    server.uid_next, server.numbers, at.now = 102, count(102), NOW + 3 * DAY
+    async with watching(at):
+        await at.until(partial(_asked, server, "IDLE", server.asked("IDLE") + 1))
+        server.add(blank_mail("berta@phone.example", 2, date=at.now), at.now)
+        server.add(blank_mail("old@phone.example", 3, date=NOW), at.now)
+        await at.until_ledger(FILED, ("ignored", "too-old"))
+    assert await at.answers() == ["anna@phone.example", "berta@phone.example"]
+    assert await kinds(at) == {"imap-renumbered", "imap-ignored"}
 
 
 @pytest.mark.parametrize("return_path", ["", "<>", "<a b@phone.example>"])

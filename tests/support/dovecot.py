@@ -125,6 +125,23 @@ class Dovecot:
             os.chown(path, nobody.pw_uid, nobody.pw_gid)
             path.rename(inbox / "new" / name)
 
+    @contextmanager
+    def restored(self, user: str) -> Iterator[None]:
+        """What happens to the mailbox within the block is undone at its end, as by a backup: UIDVALIDITY stays."""
+        backup = self.folder / "backup"
+        self._put_back(self.maildir(user), backup)
+        yield
+        self._put_back(backup, self.maildir(user))
+
+    def _put_back(self, source: Path, target: Path) -> None:
+        self.kill()
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target)
+        nobody = pwd.getpwnam("nobody")
+        for path in (target, *target.rglob("*")):
+            os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        self.start()
+
     def renumber(self, user: str) -> None:
         """UIDVALIDITY changes, and every mail is numbered anew."""
         uids = self.maildir(user) / "dovecot-uidlist"

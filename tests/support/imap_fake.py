@@ -55,12 +55,12 @@ class FakeImap:
     sessions: int = 0
     uid_next: int = 101
     blind: int = 0  # searches that find nothing
-    _numbers: count[int] = field(default_factory=lambda: count(101))
+    numbers: count[int] = field(default_factory=lambda: count(101))
     _idling: set[asyncio.StreamWriter] = field(default_factory=set)
     _told: dict[asyncio.StreamWriter, int] = field(default_factory=dict)  # how many mails a session knows of
 
     def add(self, content: bytes, at: int) -> int:
-        uid = next(self._numbers)
+        uid = next(self.numbers)
         self.uid_next = uid + 1
         self.mails[uid] = FakeMail(content, at)
         for writer in self._idling:

@@ -7,7 +7,7 @@ between answering and writing) costs a look at the mail and never a second answe
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sqlalchemy import delete, func, select, update
@@ -97,8 +97,12 @@ class Ledger:
         if row is not None and row.place == place:
             known = Folder(row.uidvalidity, row.first_uid, row.uid_next or uid_next, row.answer_from, row.since)
             if known.uidvalidity == seen.uidvalidity:
+                if seen.uid_next is not None:  # one that went back is of a restored folder
+                    first, following = min(known.first_uid, seen.uid_next), min(known.uid_next, seen.uid_next)
+                    known = replace(known, first_uid=first, uid_next=following)
                 mine = imap_folder.c.mailbox == self._mailbox
-                await tx.execute(update(imap_folder).where(mine).values(uid_next=known.uid_next, seen_at=now))
+                numbers = {"first_uid": known.first_uid, "uid_next": known.uid_next, "seen_at": now}
+                await tx.execute(update(imap_folder).where(mine).values(numbers))
                 return known, Learnt.KNOWN
             fresh = max(known.since, now - RENUMBERED_MS)
             folder, learnt = Folder(seen.uidvalidity, 1, uid_next, fresh, known.since), Learnt.RENUMBERED
@@ -126,9 +130,12 @@ class Ledger:
 
     async def entries(self, tx: AsyncConnection, uidvalidity: int) -> list[Entry]:
         c = imap_message.c
-        columns = (c.uid, c.state, c.reason, c.tries, c.at)
+        columns = (c.uid, c.state, c.reason, c.arrived_at, c.tries, c.at)
         found = await tx.execute(select(*columns).where(c.mailbox == self._mailbox, c.uidvalidity == uidvalidity))
-        return [Entry(row.uid, State(row.state), row.reason or "", tries=row.tries, at=row.at) for row in found]
+        return [
+            Entry(row.uid, State(row.state), row.reason or "", arrived_at=row.arrived_at, tries=row.tries, at=row.at)
+            for row in found
+        ]
 
     async def write(self, tx: AsyncConnection, uidvalidity: int, entries: Sequence[Entry]) -> None:
         """Enters rows, or what became of them."""
@@ -160,7 +167,8 @@ class Ledger:
         """Waiting mails that are in the folder no more."""
         c = imap_message.c
         mine = (c.mailbox == self._mailbox) & (c.uidvalidity == uidvalidity) & c.uid.in_(uids)
-        await tx.execute(update(imap_message).where(mine).values(state=State.GONE.value, reason=None, address=None, at=now))
+        row = {"state": State.GONE.value, "reason": None, "address": None, "at": now}
+        await tx.execute(update(imap_message).where(mine).values(row))
 
     async def filed(self, tx: AsyncConnection, uidvalidity: int, uids: Collection[int], now: int) -> None:
         c = imap_message.c

@@ -67,13 +67,27 @@ class _Memory:
 
     folder: Folder
     ended: set[int] = field(default_factory=set)
+    """UIDs that need no look any more while this session lasts."""
+    recorded: dict[int, int] = field(default_factory=dict)
+    """UID -> when its mail arrived, of those that ended before this session: a restored folder may have given the
+    number to another mail."""
+    again: set[int] = field(default_factory=set)
+    """UIDs that turned out to be such other mails."""
     waiting: dict[int, Entry] = field(default_factory=dict)
     taken: dict[int, Entry] = field(default_factory=dict)
     gone: dict[int, int] = field(default_factory=dict)
     """UID -> when it was missed. A server may have been wrong: what appears again is taken."""
 
+    def recall(self, entries: Sequence[Entry]) -> None:
+        """What the ledger knew when the session began."""
+        self.note(entries)
+        dated = {one.uid: one.arrived_at for one in entries if one.uid in self.ended and one.arrived_at is not None}
+        self.recorded = dated
+        self.ended -= dated.keys()
+
     def note(self, entries: Sequence[Entry]) -> None:
         for one in entries:
+            self.recorded.pop(one.uid, None)
             self.waiting.pop(one.uid, None)
             self.gone.pop(one.uid, None)
             if one.state is State.WAITING:
@@ -250,7 +264,7 @@ class Mailbox:
                 await raise_alarm(tx, self._society, Alarm.IMAP_RENUMBERED, words, now)
         emit("imap.watching", mailbox=self.name, reason=learnt.value, first_uid=folder.first_uid)
         self._memory = _Memory(folder)
-        self._memory.note(entries)
+        self._memory.recall(entries)
 
     async def _look(self, connection: Connection, stop: asyncio.Event) -> None:
         """Takes in everything that waits in the folder."""
@@ -264,8 +278,11 @@ class Mailbox:
             await self._miss(connection, sorted(memory.waiting.keys() - set(there)))
             resting = {uid for uid, one in memory.waiting.items() if _retry_at(one) > now}
             resting |= {uid for uid, at in memory.gone.items() if at + FIRST_RETRY_MS > now}
-            uids = [uid for uid in there if uid not in memory.ended and uid not in resting]
+            passed = memory.ended | resting | memory.recorded.keys()
+            uids = [uid for uid in there if uid not in passed]
             if not uids:
+                if await self._prove(connection, [uid for uid in there if uid in memory.recorded]):
+                    continue
                 break
             rest = iter(uids)
             while not stop.is_set() and (batch := list(islice(rest, self._config.batch))):
@@ -283,6 +300,26 @@ class Mailbox:
                 async with self._store.begin() as tx:
                     await self._ledger.gone(tx, self._memory.folder.uidvalidity, gone, now)
                 self._memory.note([Entry(uid, State.GONE, at=now) for uid in gone])
+
+    async def _prove(self, connection: Connection, uids: Sequence[int]) -> bool:
+        """Whether of these numbers, which ended, some belong to other mails by now; those are to be taken. With a mark
+        of our own hardly any is asked for: what is marked is not found."""
+        memory, other = self._memory, set[int]()
+        for start in range(0, len(uids), CHUNK):
+            await self._hold()
+            some = uids[start : start + CHUNK]
+            facts = await connection.facts(some)
+            for uid in facts.keys() & set(some):
+                if memory.recorded.pop(uid) == facts[uid].arrived_at:
+                    memory.ended.add(uid)
+                else:
+                    memory.taken.pop(uid, None)
+                    other.add(uid)
+        if other:
+            memory.again |= other
+            words = f"numbers were given again, as after a restore: {len(other)} mails are taken for new ones"
+            await self._alarm("imap-renumbered", words)
+        return bool(other)
 
     async def _take(self, connection: Connection, uids: Sequence[int]) -> None:
         now = self._clock()
@@ -326,11 +363,13 @@ class Mailbox:
     def _old(self, uid: int, facts: Facts, mail: _Fetched, now: int) -> Why | None:
         """Why a mail came in too long ago to be answered."""
         folder = self._memory.folder
+        # a restored mailbox may give old mails today's date
+        came = min(facts.arrived_at, written_at(mail.envelope.content) or facts.arrived_at)
         if uid < folder.uid_next and folder.answer_from is not None:
-            # a restored mailbox may give old mails today's date
-            came = min(facts.arrived_at, written_at(mail.envelope.content) or facts.arrived_at)
             return Why.RENUMBERED if came < folder.answer_from else None
-        return Why.TOO_OLD if facts.arrived_at < now - self._config.catch_up_hours * HOUR_MS else None
+        if uid not in self._memory.again:
+            came = facts.arrived_at
+        return Why.TOO_OLD if came < now - self._config.catch_up_hours * HOUR_MS else None
 
     async def _receive(self, mails: Mapping[int, _Fetched]) -> dict[int, Status]:
         """All at once, so that they share commits."""
@@ -339,10 +378,13 @@ class Mailbox:
 
     async def _answer(self, envelope: Envelope) -> Status:
         """451 where anything fails: one mail keeps no other from its answer."""
-        answer = OUTAGE
-        with self._watching_on():
-            answer = await self._funnel.receive(envelope)
-        return answer
+        try:
+            return await self._funnel.receive(envelope)
+        except OUTAGES:
+            pass
+        except Exception as error:
+            emit("imap.failure", mailbox=self.name, error=error)
+        return OUTAGE
 
     def _entry(
         self,
