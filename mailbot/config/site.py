@@ -210,7 +210,8 @@ class ImapMailbox(Section):
     folder: str = "INBOX"
     """The folder that is read; no other is."""
     addresses: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Addresses of societies whose mail arrives here. The first stands for mails that name none of them."""
+    """Addresses of societies whose mail arrives here. The first stands for mails that name none of them. Bounce and
+    help addresses of the same societies need not be listed."""
     done_folder: str = ""
     """Where answered mails are moved; empty leaves them in place, marked."""
     ignored_folder: str = ""

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -48,19 +49,21 @@ class Post:
         self.server, self.user = server, user
         self._numbers = count(1)
 
-    def deliver(self, sender: str, message_id: object = None) -> None:
-        at = now()
-        mail = blank_mail(sender, message_id or f"{next(self._numbers)}", date=at, headers=checked(sender))
-        self.server.deliver(self.user, mail, at=at)
+    def deliver(self, sender: str, message_id: object = None, headers: str = "", **more: Any) -> None:
+        number, headers = message_id or f"{next(self._numbers)}", checked(sender) + headers
+        self.put(blank_mail(sender, number, date=now(), headers=headers, **more))
+
+    def put(self, mail: bytes) -> None:
+        self.server.deliver(self.user, mail, at=now())
 
 
-def behind(server: Dovecot, folder: Path, smtp_sink: Sink) -> tuple[Robot, Post]:
+def behind(server: Dovecot, folder: Path, smtp_sink: Sink, **more: Any) -> tuple[Robot, Post]:
     """A robot, not started yet, and the mailbox it will watch, in which there is old mail."""
     user = f"flow{next(USERS)}"
     server.deliver(user, *(blank_mail(f"old{n}@phone.example", f"old{n}") for n in range(20)), at=now())
     overrides = {"BUDGETS_ADDRESS_PER_MINUTE": "10", "BUDGETS_ADDRESS_PER_HOUR": "20"}
     made = Robot(folder, smtp_sink.port, overrides=overrides)
-    toml = imap_toml("post", server.port, server.ca_file, folder, user, PASSWORD, **FOLDERS)
+    toml = imap_toml("post", server.port, server.ca_file, folder, user, PASSWORD, **FOLDERS, **more)
     (folder / "config" / "mailbot.toml").write_text(toml)
     return made, Post(server, user)
 
@@ -107,6 +110,53 @@ async def test_from_a_blank_mail_to_completion_and_the_next_of_the_family(
             len(post.server.folders(post.user).get(name, [])) for name in ("INBOX", "Done")
         ] != [20, 2]:
             await asyncio.sleep(0.05)
+
+
+REPORT = Path(__file__).parents[1] / "corpus" / "bounces" / "01-postfix-unknown.eml"
+
+
+async def test_reports_questions_and_what_is_never_answered(server: Dovecot, tmp_path: Path, smtp_sink: Sink) -> None:
+    """Set up as docs/imap.md says: the bounce address stands in no list of the mailbox."""
+    made, post = behind(server, tmp_path, smtp_sink, addresses=[ADDRESS, "no-reply@hpe.example"])
+    async with robot(tmp_path, smtp_sink.port, smtp_port=made.smtp_port, overrides=made.overrides) as running:
+        await watched(running)
+        post.deliver(HOME)
+        (answer,) = await smtp_sink.wait(to=HOME)
+        assert answer.mail_from.startswith("bounce+")
+        report = REPORT.read_bytes().replace(b"hanako@phone.example", HOME.encode())
+        report = report.replace(b"To: bounce@kenpo.example", b"To: " + answer.mail_from.encode())
+        post.put(b"Return-Path: <>\r\n" + report)
+        post.deliver("gone@phone.example", return_path="<>")
+        post.deliver("away@phone.example", headers="Auto-Submitted: auto-replied\r\n")
+        post.deliver("list@phone.example", headers="List-Id: <family.phone.example>\r\n")
+        post.deliver("asks@phone.example", to="helpdesk@hpe.example", text="困っています")
+        url = f"sqlite:///{tmp_path / 'var' / 'mailbot.sqlite3'}"
+        wanted = {
+            ("yokokou", "registration", "accepted"),
+            ("yokokou", "bounce", "delivery-report"),
+            ("yokokou", "registration", "null-sender"),
+            ("yokokou", "registration", "automatic-reply"),
+            ("yokokou", "registration", "list-mail"),
+            ("hpe", "help", "accepted"),
+        }
+        async with asyncio.timeout(20):
+            while len(await asyncio.to_thread(taken, url)) < len(wanted):  # noqa: ASYNC110  another process
+                await asyncio.sleep(0.05)
+        assert await asyncio.to_thread(taken, url) == wanted
+        (row,) = await asyncio.to_thread(running.json, "suppression", "list")
+        assert row["address"] == HOME
+        await smtp_sink.wait(to="asks@phone.example")
+        assert {one.rcpt_tos[0] for one in smtp_sink.mails} == {HOME, "asks@phone.example"}
+
+
+def taken(url: str) -> set[tuple[str, str, str]]:
+    """(society, purpose, reason) of all mails."""
+    engine = create_engine(url)
+    with engine.begin() as tx:
+        rows = tx.execute(text("SELECT society, purpose, reason FROM inbox"))
+        found = {(row.society, row.purpose, row.reason) for row in rows}
+    engine.dispose()
+    return found
 
 
 async def test_the_same_mail_by_smtp_and_imap_has_one_answer(at: tuple[Robot, Post], smtp_sink: Sink) -> None:

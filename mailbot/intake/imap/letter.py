@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Iterator
 from email.utils import parsedate_to_datetime
 
-from mailbot.config import Directory
+from mailbot.config import Directory, Route
 from mailbot.mail.address import Address, AddressError, parse_mailbox, parse_path
-from mailbot.mail.envelope import Envelope
+from mailbot.mail.envelope import Envelope, Purpose
 from mailbot.mail.fields import header_block, split, unfold, without_comments
 
 MAX_RECIPIENTS = 5
@@ -27,7 +27,8 @@ class Letters:
         self._legacy_domains = legacy_domains
         given = [Address(*one.lower().rpartition("@")[::2]) for one in addresses]
         self._first = given[0]
-        self._routes = [directory.route(one.local, one.domain) for one in given]
+        self._routes = {route for one in given if (route := directory.route(one.local, one.domain))}
+        self._societies = {route.society for route in self._routes}
 
     def envelope(self, header: bytes, body: bytes, size: int, now: int) -> Envelope:
         """`header`: the header block. `size`: octets of the whole mail."""
@@ -52,8 +53,12 @@ class Letters:
             for text in _ADDRESS.findall(unfold(value).decode("latin-1")):
                 local, _, domain = text.rpartition("@")
                 route = self._directory.route(local, domain)
-                if route is not None and route in self._routes:
+                if route is not None and (route in self._routes or self._beside(route)):
                     yield Address(local, domain.lower())
+
+    def _beside(self, route: Route) -> bool:
+        """Reports and questions come along with a society's other mail, whether its mailbox names them or not."""
+        return route.society in self._societies and route.purpose in (Purpose.BOUNCE, Purpose.HELP)
 
 
 def reverse_path(value: bytes, legacy_domains: frozenset[str]) -> Address | None:
