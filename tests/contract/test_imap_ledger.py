@@ -47,16 +47,16 @@ def at_dovecot(server: Dovecot, here: World, path: Path, user: str, /, **more: A
 async def test_case_53_history_is_not_answered_and_what_comes_later_is(
     here: World, server: Dovecot, user: str, tmp_path: Path
 ) -> None:
-    old = [blank_mail(f"old{n}@phone.example", f"old{n}") for n in range(300)]
+    old = [blank_mail(f"old{n}@phone.example", f"old{n}") for n in range(10_000)]
     server.deliver(user, *old, at=NOW)  # fresh, but there before the robot
     at = at_dovecot(server, here, tmp_path, user)
     async with watching(at):
         await at.learnt()
-        server.deliver(user, *(blank_mail(f"p{n}@phone.example", n) for n in range(120)), at=NOW)
-        await at.until_ledger(*[("filed", "accepted")] * 120)
-    assert sorted(await at.answers()) == sorted(f"p{n}@phone.example" for n in range(120))
+        server.deliver(user, *(blank_mail(f"p{n}@phone.example", n) for n in range(300)), at=NOW)
+        await at.until_ledger(*[("filed", "accepted")] * 300, seconds=60)
+    assert sorted(await at.answers()) == sorted(f"p{n}@phone.example" for n in range(300))
     marked = [flags for _, flags, _ in server.folders(user)["INBOX"]]
-    assert sum("$RobotDone" in flags for flags in marked) == 120
+    assert sum("$RobotDone" in flags for flags in marked) == 300
     assert not any("\\Seen" in flags for flags in marked)
 
 
