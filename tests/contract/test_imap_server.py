@@ -14,15 +14,17 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import InternalError
 
-from mailbot.intake.imap import client
+from mailbot.intake.imap import client, mailbox
 from mailbot.intake.imap.ledger import listed
 from mailbot.intake.imap.mailbox import Mailbox
+from mailbot.intake.imap.patience import USUAL
 from mailbot.intake.reception import Reception
 from mailbot.mail.envelope import Envelope, Purpose
 from mailbot.mail.status import Status
-from mailbot.store import Store, open_store
+from mailbot.store import Store, lease, open_store
 from mailbot.store.alarms import alarms
 from mailbot.store.tables import inbox, metadata
+from mailbot.store.tables import lease as lease_table
 from tests.support.factory import DAY, HOUR, MINUTE, NOW, UNCHECKED, World
 from tests.support.imap import QUICK, Hands, blank_mail, hands, imap_toml, watching
 from tests.support.imap_fake import FakeImap, fake_imap
@@ -57,18 +59,40 @@ def settle(here: World, server: FakeImap, path: Path, **more: Any) -> Hands:
     return hands(here.ctx, path, imap_toml("box", server.port, server.ca_file, path, "anna", server.password, **more))
 
 
+class Waits:
+    """Stands for `pause`, and waits a moment only. Seconds between sessions are without their share of chance."""
+
+    def __init__(self) -> None:
+        self.between_sessions: list[int] = []
+        self.between_looks: list[float] = []
+
+    async def __call__(self, stop: asyncio.Event, seconds: float, file: object = None, beat: float = 0) -> None:
+        if beat:
+            self.between_sessions.append(int(seconds))
+        else:
+            self.between_looks.append(seconds)
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
+    made = Waits()
+    monkeypatch.setattr(mailbox, "pause", made)
+    return made
+
+
 async def kinds(at: Hands) -> set[str]:
     async with at.ctx.store.read() as tx:
         return {row.kind for row in await alarms(tx)}
 
 
 async def test_case_51_bye_instead_of_idling(at: Hands, server: FakeImap) -> None:
-    server.bye["IDLE"] = 2
+    server.bye["IDLE"] = 1
     async with watching(at):
-        await at.learnt()
+        await at.until(partial(_asked, server, "IDLE"))
         server.add(MAIL, NOW)
         await at.until_ledger(FILED, seconds=15)
-        assert server.sessions >= 2
+        assert server.sessions == 2
     assert await at.answers() == ["anna@phone.example"]
 
 
@@ -91,6 +115,255 @@ async def test_case_52_a_black_hole_in_idle_costs_one_turn(
 
 async def _asked(server: FakeImap, command: str, times: int = 1) -> bool:
     return server.asked(command) >= times
+
+
+async def test_a_server_that_ends_idle_soon_is_polled_for_an_hour(
+    here: World, server: FakeImap, tmp_path: Path, waits: Waits
+) -> None:
+    at = settle(here, server, tmp_path, poll_seconds=1)
+    server.bye["IDLE"] = 3
+    async with watching(at, patience=USUAL):
+        await at.until(partial(_asked, server, "IDLE", 2))
+        server.add(MAIL, NOW)
+        await at.until_ledger(FILED)
+        assert (server.asked("IDLE"), server.sessions) == (2, 3)
+        at.now += HOUR
+        await at.until(partial(_asked, server, "IDLE", 4))
+    assert waits.between_sessions[:3] == [1, 2, 1], "a turn without IDLE that ended well is a success"
+
+
+async def test_a_server_that_is_away_is_called_ever_more_rarely(at: Hands, server: FakeImap, waits: Waits) -> None:
+    """Connecting is no success, and neither is a look."""
+    server.bye["SELECT"] = 5
+    server.bye["SEARCH"] = 4
+    server.bye["IDLE"] = 1
+    async with watching(at, patience=USUAL):
+        await at.until(partial(_asked, server, "IDLE", 2))
+    assert waits.between_sessions[:10] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]
+
+
+async def test_a_server_that_hangs_up_after_some_commands_is_called_again_at_once(
+    here: World, server: FakeImap, tmp_path: Path, waits: Waits
+) -> None:
+    at = settle(here, server, tmp_path, batch=10)
+    async with watching(at):
+        await at.learnt()
+    server.patience = 12
+    for number in range(60):
+        server.add(blank_mail(f"p{number}@phone.example", number), NOW)
+    async with watching(at, patience=USUAL):
+        await at.until(partial(_answered, at, 60))
+    assert server.sessions >= 4
+    assert set(waits.between_sessions) == {1}
+
+
+async def _answered(at: Hands, mails: int) -> bool:
+    return len(await at.answers()) == mails
+
+
+async def test_a_slow_line_is_not_a_dead_one(at: Hands, server: FakeImap, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "COMMAND_SECONDS", 0.5)
+    async with watching(at):
+        await at.learnt()
+    for number in range(20):
+        server.add(blank_mail(f"p{number}@phone.example", number), NOW)
+    server.drip = 0.05
+    async with watching(at):
+        await at.until_ledger(*[FILED] * 20)
+    assert server.sessions == 2
+
+
+async def test_an_answer_without_end_is_given_up(at: Hands, server: FakeImap, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "COMMAND_SECONDS", 0.5)
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.6)
+    async with watching(at):
+        await at.learnt()
+    for number in range(200):
+        server.add(blank_mail(f"p{number}@phone.example", number), NOW)
+    server.drip = 0.05
+    async with watching(at):
+        await at.until(partial(_asked, server, "SELECT", 3))
+        server.drip = 0
+        await at.until(partial(_answered, at, 200))
+
+
+@pytest.mark.parametrize(
+    "refusal", ["[UNAVAILABLE] try later", "[INUSE] locked", "[ALERT] Too many simultaneous connections."]
+)
+@pytest.mark.parametrize("command", ["LOGIN", "SELECT"])
+async def test_a_server_out_of_order_for_a_moment(at: Hands, server: FakeImap, command: str, refusal: str) -> None:
+    server.refusal, server.no[command] = refusal, 2
+    async with watching(at, patience=replace(QUICK, refused=300)):
+        await at.learnt()
+        assert await kinds(at) == set()
+    assert server.sessions == 3
+
+
+async def test_a_count_that_is_repeated_is_no_news(at: Hands, server: FakeImap) -> None:
+    server.repeats = True
+    async with watching(at):
+        await at.until(partial(_asked, server, "IDLE"))
+        looks = server.asked("SEARCH")
+        for writer in server.open:
+            writer.write(b"* 0 EXISTS\r\n" * 50)
+        server.add(MAIL, NOW)
+        await at.until_ledger(FILED)
+        await at.until(partial(_asked, server, "IDLE", 2))
+    assert server.asked("SEARCH") == looks + 2, "one that finds the mail and one that finds no more"
+
+
+async def test_a_server_that_ends_idle_at_once_is_not_asked_at_once(at: Hands, server: FakeImap, waits: Waits) -> None:
+    async def mail(verb: str) -> None:
+        if verb == "IDLE":
+            server.add(blank_mail("anna@phone.example", server.uid_next), NOW)
+
+    server.before = mail
+    async with watching(at, patience=replace(QUICK, between_looks=50)):
+        await at.until(partial(_asked, server, "IDLE", 3))
+    assert all(40 < one <= 50 for one in waits.between_looks[:2])
+
+
+async def _lease_until(at: Hands) -> int:
+    async with at.ctx.store.read() as tx:
+        return await tx.scalar(select(lease_table.c.until)) or 0
+
+
+@pytest.mark.parametrize("chatter", [False, True])
+async def test_the_lease_lasts_while_the_robot_idles(at: Hands, server: FakeImap, chatter: bool) -> None:
+    async def chat() -> None:
+        while True:
+            for writer in server.open:
+                writer.write(b"* OK Still here\r\n")
+            await asyncio.sleep(0.02)
+
+    async def lasts() -> bool:
+        return await _lease_until(at) >= at.now + 60_000
+
+    async with watching(at):
+        await at.until(partial(_asked, server, "IDLE"))
+        chatting = asyncio.create_task(chat()) if chatter else None
+        at.now += 50_000
+        await at.until(lasts)
+        if chatting:
+            chatting.cancel()
+    assert server.sessions == 1
+
+
+async def test_the_lease_lasts_while_mails_are_filed(here: World, server: FakeImap, tmp_path: Path) -> None:
+    at = settle(here, server, tmp_path, batch=2)
+    held = []
+
+    async def slow(verb: str) -> None:
+        if verb == "STORE":
+            held.append(await _lease_until(at) > at.now)
+            at.now += 50_000
+
+    async with watching(at):
+        await at.learnt()
+    for number in range(4):
+        server.add(blank_mail(f"p{number}@phone.example", number), NOW)
+    server.no["STORE"] = 4
+    async with watching(at):
+        await at.until(partial(_asked, server, "STORE", 4))
+        await at.until_ledger(*[("taken", "accepted")] * 4)
+    server.before = slow
+    async with watching(at):
+        await at.until_ledger(*[FILED] * 4)
+    assert held == [True, True]
+
+
+async def test_of_two_robots_one_has_the_folder_open(
+    at: Hands, server: FakeImap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = [0]
+
+    async def take(*given: Any) -> bool:
+        mine = await lease_take(*given)
+        refused[0] += not mine
+        return mine
+
+    async def waited() -> bool:
+        return refused[0] >= 3
+
+    lease_take = lease.take
+    monkeypatch.setattr(lease, "take", take)
+    async with watching(at), watching(at):
+        await at.learnt()
+        server.add(MAIL, NOW)
+        await at.until_ledger(FILED)
+        await at.until(waited)
+    assert server.most_open == 1
+
+
+async def test_no_more_mails_at_once_than_the_batch(at: Hands, server: FakeImap) -> None:
+    async with watching(at):
+        await at.learnt()
+    for number in range(120):
+        server.add(blank_mail(f"p{number}@phone.example", number), NOW)
+    async with watching(at):
+        await at.until_ledger(*[FILED] * 120)
+    sizes = [len(one.split()[1].split(",")) for one in server.commands if one.startswith(("fetch", "FETCH", "STORE"))]
+    assert max(sizes) == 50
+
+
+async def test_idle_ends_after_its_minutes(
+    here: World, server: FakeImap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = settle(here, server, tmp_path, poll_seconds=3600, idle_minutes=2)
+    turns = []
+
+    async def idle(_: object, seconds: float, stop: asyncio.Event, *__: object, **___: object) -> None:
+        turns.append(seconds)
+        await stop.wait()
+
+    async def idled() -> bool:
+        return bool(turns)
+
+    monkeypatch.setattr(client.Connection, "idle", idle)
+    async with watching(at):
+        await at.until(idled)
+    assert turns == [120]
+
+
+async def test_what_needs_no_answer_has_a_folder_of_its_own(here: World, server: FakeImap, tmp_path: Path) -> None:
+    at = settle(here, server, tmp_path, done_folder="Done", ignored_folder="Not answered")
+    async with watching(at):
+        await at.learnt()
+    server.add(MAIL, NOW)
+    server.add(blank_mail("x@phone.example", 2, headers="Auto-Submitted: auto-replied\r\n"), NOW)
+    async with watching(at):
+        await at.until_ledger(FILED, ("filed", "automatic-reply"))
+    moved = {folder: [mail.content[14:15] for mail in mails] for folder, mails in server.moved.items()}
+    assert moved == {"Done": [b"a"], "Not answered": [b"x"]}
+
+
+async def test_new_numbers_bring_no_old_mail_back(at: Hands, server: FakeImap) -> None:
+    """Neither what came before the robot nor what only the server dates today."""
+    async with watching(at):
+        await at.learnt()
+    at.now, server.uidvalidity = NOW + 5 * HOUR, 8
+    for name, came, written in (
+        ("history", NOW - HOUR, NOW - HOUR),
+        ("old", at.now, NOW + HOUR),
+        ("late", NOW + HOUR, at.now),
+        ("fresh", at.now - HOUR, at.now - HOUR),
+    ):
+        server.add(blank_mail(f"{name}@phone.example", name, date=written), came)
+    renumbered = ("ignored", "renumbered")
+    async with watching(at):
+        await at.until_ledger(("ignored", "history"), renumbered, renumbered, FILED)
+    assert await at.answers() == ["fresh@phone.example"]
+
+
+async def test_a_waiting_mail_that_somebody_deletes(here: World, server: FakeImap, tmp_path: Path) -> None:
+    toml = imap_toml("box", server.port, server.ca_file, tmp_path, "anna", server.password, poll_seconds=1)
+    at = hands(here.ctx, tmp_path, toml, "society_per_hour_min = 1\n")
+    async with watching(at):
+        await at.learnt()
+        uids = [server.add(blank_mail(f"p{number}@phone.example", number), NOW) for number in range(2)]
+        await at.until_ledger(FILED, OVER)
+        del server.mails[uids[1]]
+        await at.until_ledger(FILED, ("gone", None))
 
 
 @pytest.mark.parametrize("command", ["SELECT", "SEARCH", "FETCH", "STORE", "CAPABILITY", "LOGIN"])
@@ -196,6 +469,25 @@ async def test_case_58_a_token_that_ended_and_is_renewed(here: World, server: Fa
         await at.until_ledger(FILED)
     assert server.sasl == [f"user=anna\1auth=Bearer {word}\1\1" for word in ("ya29.old", "ya29.new")]
     assert await at.answers() == ["berta@phone.example"]
+
+
+async def test_a_token_that_is_renewed_while_the_old_one_is_tried(
+    here: World, server: FakeImap, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("old\n")
+    token.chmod(0o600)
+    server.token = "new"
+
+    async def renew(verb: str) -> None:
+        if verb == "AUTHENTICATE" and not server.sasl:
+            token.write_text("new\n")
+
+    server.before = renew
+    at = settle(here, server, tmp_path, password_file=None, token_file=str(token))
+    async with watching(at, patience=replace(QUICK, refused=300)):
+        await at.learnt()
+    assert len(server.sasl) == 2
 
 
 async def test_a_server_out_of_order_is_no_wrong_password(at: Hands, server: FakeImap) -> None:

@@ -23,7 +23,7 @@ from mailbot.store.tables import imap_message, outbox
 from tests.support.factory import NOW, UNCHECKED
 
 ADDRESS = "touroku@yokokou.example"
-QUICK = Patience(longest=0.2, refused=0.3, beat=0.1)
+QUICK = Patience(longest=0.2, refused=0.3, between_looks=0.02, beat=0.1)
 AMPLE = "domain_per_hour = 1000000\nsociety_per_hour_min = 1000000\nother_domain_percent = 100\n"
 
 

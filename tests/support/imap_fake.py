@@ -12,7 +12,7 @@ import re
 import ssl
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -55,6 +55,12 @@ class FakeImap:
     sessions: int = 0
     uid_next: int = 101
     blind: int = 0  # searches that find nothing
+    patience: int = 1_000_000  # commands a session may give
+    repeats: bool = False  # every answer says again how many mails there are
+    drip: float = 0  # seconds between the lines of a FETCH
+    before: Callable[[str], Awaitable[None]] | None = None  # called with each command
+    open: set[asyncio.StreamWriter] = field(default_factory=set)  # sessions that have the folder open
+    most_open: int = 0
     numbers: count[int] = field(default_factory=lambda: count(101))
     _idling: set[asyncio.StreamWriter] = field(default_factory=set)
     _told: dict[asyncio.StreamWriter, int] = field(default_factory=dict)  # how many mails a session knows of
@@ -79,12 +85,18 @@ class FakeImap:
         self.sessions += 1
         try:
             writer.write(b"* OK fake\r\n")
-            while line := (await reader.readline()).decode().rstrip("\r\n"):
+            for given in count():
+                line = (await reader.readline()).decode().rstrip("\r\n")
+                if given >= self.patience:
+                    writer.write(b"* BYE enough\r\n")
+                if not line or given >= self.patience:
+                    break
                 await self._command(line, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
             self._idling.discard(writer)
+            self.open.discard(writer)
             writer.close()
             with contextlib.suppress(ConnectionError, ssl.SSLError):
                 await writer.wait_closed()
@@ -95,7 +107,12 @@ class FakeImap:
         verb = rest.partition(" ")[0].upper()
         self.commands.append(rest)
 
+        if self.before is not None:
+            await self.before(verb)
+
         def say(*lines: str, end: str = "OK done") -> None:
+            if self.repeats:
+                lines = (f"{len(self.mails)} EXISTS", *lines)
             writer.write("".join(f"* {one}\r\n" for one in lines).encode() + f"{tag} {end}\r\n".encode())
 
         if self.bye[verb]:
@@ -126,6 +143,8 @@ class FakeImap:
                     say(end=f"NO {self.refusal}")
             case "SELECT":
                 self._told[writer] = len(self.mails)
+                self.open.add(writer)
+                self.most_open = max(self.most_open, len(self.open))
                 say(
                     f"{len(self.mails)} EXISTS",
                     f"OK [UIDVALIDITY {self.uidvalidity}] valid",
@@ -136,7 +155,13 @@ class FakeImap:
                 self.blind, blind = max(self.blind - 1, 0), self.blind
                 say("SEARCH " + " ".join(map(str, [] if blind else self._found(rest))))
             case "FETCH":
-                self._fetch(rest, writer)
+                lines = self._fetch(rest)
+                if self.drip:
+                    for one in lines:
+                        writer.write(one)
+                        await asyncio.sleep(self.drip)
+                else:
+                    writer.write(b"".join(lines))
                 say()
             case "STORE":
                 for mail in self._named(rest):
@@ -192,7 +217,8 @@ class FakeImap:
             return later or found[-1:]  # the star is the last mail, whatever stands before it
         return [uid for uid in found if uid in set(map(int, wanted.split(",")))]
 
-    def _fetch(self, rest: str, writer: asyncio.StreamWriter) -> None:
+    def _fetch(self, rest: str) -> list[bytes]:
+        lines = []
         for uid in self._uids(rest):
             if uid in self.vanish:
                 self.mails.pop(uid)
@@ -202,15 +228,15 @@ class FakeImap:
             if "RFC822.SIZE" in rest:
                 date = datetime.fromtimestamp(mail.at / 1000, UTC).strftime("%d-%b-%Y %H:%M:%S +0000")
                 size = len(mail.content)
-                writer.write(
-                    f'* {place} FETCH (UID {uid} FLAGS () INTERNALDATE "{date}" RFC822.SIZE {size})\r\n'.encode()
-                )
+                said = f'(UID {uid} FLAGS () INTERNALDATE "{date}" RFC822.SIZE {size})'
+                lines.append(f"* {place} FETCH {said}\r\n".encode())
                 continue
             head, blank, text = mail.content.partition(b"\r\n\r\n")
             section, part = ("HEADER", head + blank) if "[HEADER]" in rest else ("TEXT", text)
-            writer.write(
+            lines.append(
                 f"* {place} FETCH (UID {uid} BODY[{section}]<0> {{{len(part)}}}\r\n".encode() + part + b")\r\n"
             )
+        return lines
 
 
 @asynccontextmanager

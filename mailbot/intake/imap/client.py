@@ -24,6 +24,9 @@ from mailbot.intake.imap.wire import Facts, Line, Selected
 
 CONNECT_SECONDS = 20
 COMMAND_SECONDS = 60
+"""The longest silence before an answer is complete."""
+ANSWER_SECONDS = 600
+"""The longest wait for a whole answer, however steadily it comes."""
 IDLE_SECONDS = 15
 """The longest wait for the server's + after IDLE, and for its answer to DONE."""
 PIECE = 4096
@@ -31,8 +34,13 @@ PIECE = 4096
 HEADER_LIMIT = 64 * 1024 + 1  # octets; one too many, so that its reader sees it is too long
 BODY_LIMIT = 64 * 1024  # octets
 DONE = "$RobotDone"
-_LATER = re.compile(rb"\[(UNAVAILABLE|INUSE|SERVERBUG|LIMIT)\]", re.IGNORECASE).search
-"""RFC 5530: the login may be right, the server is not."""
+_LATER = re.compile(
+    rb"\[(UNAVAILABLE|INUSE|SERVERBUG|LIMIT|OVERQUOTA)\]|too many simultaneous connections", re.IGNORECASE
+).search
+"""RFC 5530, and Gmail's own words: login and folder may be right, the server is not."""
+
+
+_COUNT = re.compile(rb"\* (\d{1,10}) (EXISTS|EXPUNGE)$", re.IGNORECASE).match
 
 
 class Lost(OSError):
@@ -45,9 +53,14 @@ class Denied(Exception):
 
 class _Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # the library has no types
     news = False
-    """Mail was announced while nobody idled, which the library passes over."""
+    """Mail was announced, maybe while nobody idled, which the library passes over."""
+    received = 0
+    """Octets, so that a slow answer can be told from none."""
+    exists = 0
+    """Mails in the folder, as far as the server told: some tell it with every answer (RFC 3501 section 7.3.1)."""
 
     def data_received(self, data: bytes) -> None:
+        self.received += len(data)
         for start in range(0, len(data), PIECE):
             super().data_received(data[start : start + PIECE])
 
@@ -58,8 +71,11 @@ class _Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # the li
             self.conn_lost_cb(error)
 
     def _untagged_response(self, line: bytes) -> Any:
-        if line.endswith(b" EXISTS"):
-            self.news = True
+        if told := _COUNT(line):
+            number, what = int(told[1]), told[2].upper()
+            number = self.exists - 1 if what == b"EXPUNGE" else number
+            self.news |= what == b"EXISTS" and number != self.exists
+            self.exists = number
         if line[:5].upper() == b"* BYE":
             self.conn_lost_cb(ConnectionError(line.decode("ascii", "replace")[:120]))
         return super()._untagged_response(line)
@@ -101,7 +117,7 @@ class Connection:
     def __init__(self, mailbox: ImapMailbox, context: ssl.SSLContext) -> None:
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._client = _Client(
-            mailbox.host, mailbox.port, timeout=COMMAND_SECONDS, conn_lost_cb=self._gone, ssl_context=context
+            mailbox.host, mailbox.port, timeout=ANSWER_SECONDS, conn_lost_cb=self._gone, ssl_context=context
         )
         self._selected = Selected(0, None, False)
 
@@ -164,7 +180,9 @@ class Connection:
         """Opens the folder. Raises Denied where that cannot be."""
         answer = await self._do(self._client.select(wire.folder_name(folder)), COMMAND_SECONDS)
         if answer.result != "OK":
-            raise Denied(f"folder {folder} cannot be opened: {answer.lines[-1].decode('ascii', 'replace')}")
+            said = bytes(answer.lines[-1])
+            words = f"folder {folder} cannot be opened: {said.decode('ascii', 'replace')}"
+            raise Denied(words) if answer.result == "NO" and not _LATER(said) else Lost(words)
         try:
             self._selected = wire.selected(answer.lines)
         except ValueError:
@@ -247,35 +265,44 @@ class Connection:
         return bool(answer.result == "OK")
 
     async def idle(
-        self, seconds: float, stop: asyncio.Event, beat: float, on_beat: Callable[[], Awaitable[None]]
+        self,
+        seconds: float,
+        stop: asyncio.Event,
+        beat: float,
+        on_beat: Callable[[], Awaitable[None]],
+        *,
+        push: bool = True,
     ) -> None:
-        """Until mail is announced, `stop` is set, or `seconds` are over; `on_beat` is called every `beat` seconds."""
+        """Until mail is announced, `stop` is set, or `seconds` are over; `on_beat` is called every `beat` seconds.
+        Without `push` the server is not asked to announce any."""
         if self._client.protocol.news:
             return
         queue: asyncio.Queue[Any] = self._client.protocol.idle_queue
         while not queue.empty():
             queue.get_nowait()
         idle = None
-        if self._offers("IDLE"):
+        if push and self._offers("IDLE"):
             idle = await self._do(self._client.idle_start(seconds + COMMAND_SECONDS), IDLE_SECONDS)
         stopped = asyncio.ensure_future(stop.wait())
         pushed = asyncio.ensure_future(queue.get())
         loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
+        end, next_beat = loop.time() + seconds, loop.time() + beat
         try:
-            while (left := end - loop.time()) > 0:
+            while (now := loop.time()) < end:
+                if now >= next_beat:
+                    next_beat = now + beat
+                    await on_beat()
                 waiting = {stopped, pushed, self._lost, *((idle,) if idle else ())}
-                done, _ = await asyncio.wait(waiting, timeout=min(left, beat), return_when=asyncio.FIRST_COMPLETED)
+                left = max(min(end, next_beat) - loop.time(), 0)
+                done, _ = await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 if self._lost in done:
                     raise Lost(self._lost.result())
                 if pushed in done and not all(_chatter(line) for line in pushed.result()):
                     break
-                if done - {pushed}:
+                if self._client.protocol.news or done - {pushed}:
                     break
                 if pushed in done:
                     pushed = asyncio.ensure_future(queue.get())
-                else:
-                    await on_beat()
         finally:
             stopped.cancel()
             pushed.cancel()
@@ -308,10 +335,10 @@ class Connection:
     async def _do(
         self, work: Coroutine[Any, Any, Any] | asyncio.Future[Any], seconds: float, plain: bool = False
     ) -> Any:
-        """Runs a command against the end of the connection and the clock."""
+        """Runs a command against the end of the connection and the clock: `seconds` of silence end it."""
         task = asyncio.ensure_future(work)
         try:
-            await asyncio.wait({task, self._lost}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            await self._hear(task, seconds)
             if task.done() and not task.cancelled():
                 try:
                     return task.result()
@@ -324,6 +351,15 @@ class Connection:
             if not task.done():
                 task.cancel()
 
+    async def _hear(self, task: asyncio.Future[Any], seconds: float) -> None:
+        loop, protocol = asyncio.get_running_loop(), self._client.protocol
+        end, heard = loop.time() + ANSWER_SECONDS, -1
+        while heard != protocol.received and loop.time() < end:
+            heard = protocol.received
+            done, _ = await asyncio.wait({task, self._lost}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                return
+
 
 def _ok(answer: Any, command: str) -> Sequence[Line]:
     if answer.result != "OK":
@@ -333,5 +369,5 @@ def _ok(answer: Any, command: str) -> Sequence[Line]:
 
 
 def _chatter(line: bytes) -> bool:
-    """What a server says to keep the line open, such as `OK Still here`."""
-    return line.startswith(b"OK ") or line in aioimaplib.STOP_WAIT_SERVER_PUSH
+    """What a server says to keep the line open, such as `OK Still here`, or a count, which is news where it changed."""
+    return line.startswith(b"OK ") or line.upper().endswith(b" EXISTS") or line in aioimaplib.STOP_WAIT_SERVER_PUSH

@@ -22,7 +22,7 @@ from mailbot.intake.imap import client
 from mailbot.intake.imap.client import Connection, Denied, Lost
 from mailbot.intake.imap.ledger import CHUNK, TOLD, Entry, Folder, Learnt, Ledger, State, Why, settled
 from mailbot.intake.imap.letter import Letters, written_at
-from mailbot.intake.imap.patience import USUAL, Patience, pause
+from mailbot.intake.imap.patience import USUAL, Patience, Seen, pause
 from mailbot.intake.imap.wire import Facts
 from mailbot.intake.screening import Reason
 from mailbot.mail.envelope import Envelope, Purpose
@@ -32,7 +32,7 @@ from mailbot.store.alarms import Alarm, raise_alarm
 from mailbot.store.engine import OUTAGES
 from mailbot.telemetry import MAILBOX_UP, MAILBOX_WAITING, emit
 
-HOUR_MS = 3_600_000
+MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 DAY_MS = 24 * HOUR_MS
 FIRST_RETRY_MS, LONGEST_RETRY_MS = 30_000, 30 * 60_000
 """A mail that got 4xx waits this long at first, then twice as long each time."""
@@ -129,6 +129,8 @@ class Mailbox:
         self._held_until = 0
         self._failures = self._refusals = 0
         self._down_since: int | None = None
+        self._idle_failures = 0
+        self._poll_until = 0
         self._tidied_at = 0
         self._memory: _Memory
 
@@ -136,6 +138,7 @@ class Mailbox:
         """Until `stop`; never raises."""
         while not stop.is_set():
             seconds, until_changed = self._patience.beat, None
+            word = Seen.now(client.secret(self._config))
             try:
                 await self._hold()
                 await self._session(stop)
@@ -149,7 +152,7 @@ class Mailbox:
                 seconds = min(
                     self._patience.refused * (1 << min(self._refusals - 1, 9)), self._patience.refused_longest
                 )
-                until_changed = client.secret(self._config)
+                until_changed = word
                 await self._complain("refused", str(error), Alarm.IMAP_REFUSED)
             except (Lost, *OUTAGES) as error:
                 seconds = await self._down(str(error))
@@ -225,21 +228,46 @@ class Mailbox:
         connection = await Connection.open(self._config)
         try:
             await self._learn(connection)
+            self._refusals = 0
             self._tidied_at = 0
+            loop = asyncio.get_running_loop()
             while not stop.is_set():
+                next_look = loop.time() + self._patience.between_looks
                 await self._look(connection, stop)
-                self._failures = self._refusals = 0
-                self._down_since = None
                 MAILBOX_UP.labels(self.name).set(1)
                 MAILBOX_WAITING.labels(self.name).set(len(self._memory.waiting))
                 await self._tidy(connection)
                 if stop.is_set():
                     break
-                await connection.idle(self._rest(), stop, self._patience.beat, self._hold)
+                await self._idle(connection, stop)
                 await self._hold()
+                await pause(stop, next_look - loop.time())
             await connection.logout()
         finally:
             connection.abort()
+
+    async def _idle(self, connection: Connection, stop: asyncio.Event) -> None:
+        """Waits for mail. A server that ends IDLE soon, twice in a row, is only asked now and then for an hour."""
+        begun = self._clock()
+        try:
+            push = begun >= self._poll_until
+            await connection.idle(self._rest(), stop, self._patience.beat, self._hold, push=push)
+        except Lost:
+            if self._clock() - begun >= MINUTE_MS:
+                self._well()
+            elif push:
+                self._idle_failures += 1
+                if self._idle_failures >= 2:
+                    self._idle_failures, self._poll_until = 0, self._clock() + HOUR_MS
+            raise
+        if push:
+            self._idle_failures = 0
+        self._well()
+
+    def _well(self) -> None:
+        """Mail was taken in, or the connection lasted: the next failure is the first again. To have looked is not
+        enough, or a server that hangs up after each look would be called every second for ever."""
+        self._failures, self._down_since = 0, None
 
     def _rest(self) -> float:
         """Seconds until the folder is looked at again, whatever the server announces."""
@@ -338,6 +366,8 @@ class Mailbox:
             there = await connection.present(missing)
             entries += [self._again(uid, now) if uid in there else Entry(uid, State.GONE, at=now) for uid in missing]
         await self._enter(entries)
+        if any(one.state in (State.TAKEN, State.IGNORED) for one in entries):
+            self._well()
         await self._file(connection, entries)
 
     async def _fetch(self, connection: Connection, facts: Mapping[int, Facts], now: int) -> dict[int, _Fetched]:
@@ -437,6 +467,7 @@ class Mailbox:
         ]
         for folder, uids in groups:
             for start in range(0, len(uids), config.batch):
+                await self._hold()
                 some = uids[start : start + config.batch]
                 filed = await connection.mark(some)
                 if folder and connection.moves:

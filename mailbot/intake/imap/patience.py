@@ -20,6 +20,8 @@ class Patience:
     alarm: float = 300
     """A mailbox that is away this long is somebody's business."""
     lease: float = 60
+    between_looks: float = 1
+    """However often a server announces mail."""
     beat: float = 15
     """How often the lease is made to last longer, and how often others ask for it."""
 
@@ -27,21 +29,33 @@ class Patience:
 USUAL = Patience()
 
 
-async def pause(stop: asyncio.Event, seconds: float, until_changed: Path | None, beat: float) -> None:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A file as it was before it was read."""
+
+    path: Path
+    changed_at: int
+
+    @classmethod
+    def now(cls, path: Path) -> Seen:
+        return cls(path, _changed_at(path))
+
+    def changed(self) -> bool:
+        return _changed_at(self.path) != self.changed_at
+
+
+async def pause(stop: asyncio.Event, seconds: float, file: Seen | None = None, beat: float = 1) -> None:
     """Waits `seconds`, but not beyond `stop` or a change of the file, which is looked at every `beat` seconds."""
-    before = _changed_at(until_changed)
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
-    while (left := end - loop.time()) > 0:
+    while (left := end - loop.time()) > 0 and not (file and file.changed()):
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), min(left, beat) if until_changed else left)
-            return
-        if _changed_at(until_changed) != before:
+            await asyncio.wait_for(stop.wait(), min(left, beat) if file else left)
             return
 
 
-def _changed_at(path: Path | None) -> int:
+def _changed_at(path: Path) -> int:
     try:
-        return path.stat().st_mtime_ns if path else 0
+        return path.stat().st_mtime_ns
     except OSError:
         return 0
