@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 
 from mailbot.config import carriers
 from mailbot.config.carriers import Carriers
-from mailbot.config.site import Site, split_endpoint
+from mailbot.config.site import Site, one_folder, split_endpoint
 from mailbot.config.society import Society
 from mailbot.mail.envelope import Purpose
 
@@ -320,12 +320,11 @@ def _site_problems(site: Site, file: Path, problems: list[Problem]) -> None:
 def _imap_problems(site: Site, directory: Directory, file: Path, problems: list[Problem]) -> None:
     watched: dict[tuple[str, str, str], str] = {}
     for name, mailbox in site.imap.items():
-        place = mailbox.host.lower(), mailbox.user, mailbox.folder
-        if watched.setdefault(place, name) != name:
-            expected = f"imap.{watched[place]} watches the same folder"
+        if watched.setdefault(mailbox.place, name) != name:
+            expected = f"imap.{watched[mailbox.place]} watches the same folder"
             problems.append(Problem(str(file), f"imap.{name}.folder", repr(mailbox.folder), expected))
         for key in ("done_folder", "ignored_folder"):
-            if getattr(mailbox, key) == mailbox.folder:
+            if one_folder(getattr(mailbox, key)) == one_folder(mailbox.folder):
                 expected = "expected another folder than the one that is read"
                 problems.append(Problem(str(file), f"imap.{name}.{key}", repr(mailbox.folder), expected))
         if (mailbox.password_file == Path()) == (mailbox.token_file == Path()):

@@ -236,6 +236,16 @@ class ImapMailbox(Section):
         """The longest time between two looks at the folder."""
         return min(self.poll_seconds, self.idle_minutes * 60)
 
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Host, user and folder, written one way."""
+        return self.host.lower(), self.user, one_folder(self.folder)
+
+
+def one_folder(name: str) -> str:
+    """INBOX has that name in any letter case (RFC 3501 section 5.1)."""
+    return "INBOX" if name.upper() == "INBOX" else name
+
 
 class WebSection(Section):
     listen: str = "127.0.0.1:8080"

@@ -30,6 +30,7 @@ class Alarm(StrEnum):
     FORMULA_LOGIN_CLOSED = "formula-login-closed"
     IMAP_DOWN = "imap-down"
     IMAP_IGNORED = "imap-ignored"
+    IMAP_MOVED = "imap-moved"
     IMAP_REFUSED = "imap-refused"
     IMAP_RENUMBERED = "imap-renumbered"
     MAIL_LOOP = "mail-loop"

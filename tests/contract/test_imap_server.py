@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import InternalError
 
 from mailbot.intake.imap import client, mailbox
-from mailbot.intake.imap.ledger import listed
+from mailbot.intake.imap.ledger import listed, rescan
 from mailbot.intake.imap.mailbox import Mailbox
 from mailbot.intake.imap.patience import USUAL
 from mailbot.intake.reception import Reception
@@ -26,7 +26,7 @@ from mailbot.store.alarms import alarms
 from mailbot.store.tables import inbox, metadata
 from mailbot.store.tables import lease as lease_table
 from tests.support.factory import DAY, HOUR, MINUTE, NOW, UNCHECKED, World
-from tests.support.imap import QUICK, Hands, blank_mail, hands, imap_toml, watching
+from tests.support.imap import AMPLE, QUICK, Hands, blank_mail, hands, imap_toml, watching
 from tests.support.imap_fake import FakeImap, fake_imap
 
 FILED = ("filed", "accepted")
@@ -353,6 +353,55 @@ async def test_new_numbers_bring_no_old_mail_back(at: Hands, server: FakeImap) -
     async with watching(at):
         await at.until_ledger(("ignored", "history"), renumbered, renumbered, FILED)
     assert await at.answers() == ["fresh@phone.example"]
+
+
+@pytest.mark.parametrize("renumbered", [False, True])
+async def test_a_rescan_believes_the_server_and_not_the_phone(at: Hands, server: FakeImap, renumbered: bool) -> None:
+    """Unless the folder has been restored: there the server may call old mail fresh."""
+    server.add(blank_mail("slow@phone.example", date=NOW - 3 * DAY), NOW)
+    async with watching(at):
+        await at.learnt()
+    server.uidvalidity += renumbered
+    if renumbered:
+        async with watching(at):
+            await at.until_ledger(("ignored", "renumbered"))
+    async with at.ctx.store.begin() as tx:
+        assert await rescan(tx, "box", NOW - DAY)
+    async with watching(at):
+        await at.until_ledger(("ignored", "renumbered") if renumbered else FILED)
+    assert len(await at.answers()) == 1 - renumbered
+
+
+async def test_another_place_does_not_forget_who_waits(here: World, server: FakeImap, tmp_path: Path) -> None:
+    def settled(budgets: str = "", **more: Any) -> Hands:
+        toml = imap_toml("box", server.port, server.ca_file, tmp_path, "anna", server.password, **more)
+        return hands(here.ctx, tmp_path, toml, budgets)
+
+    at = settled("society_per_hour_min = 1\n")
+    async with watching(at):
+        await at.learnt()
+        for number in range(3):
+            server.add(blank_mail(f"p{number}@phone.example", number), NOW)
+        await at.until_ledger(FILED, OVER, OVER)
+    same = settled("society_per_hour_min = 1\n", folder="Inbox")
+    async with watching(same):
+        await same.until(partial(_asked, server, "SELECT", 2))
+        await same.until(partial(_asked, server, "IDLE", 2))
+        assert await same.ledger() == [FILED, OVER, OVER]
+        assert "imap-moved" not in await kinds(same)
+    other = settled(AMPLE, folder="Robot")
+    other.now += 90 * MINUTE
+    async with watching(other):
+        await other.until(partial(_raised, other, "imap-moved"))
+        assert await other.ledger() == []
+    async with at.ctx.store.read() as tx:
+        (text,) = [row.text for row in await alarms(tx) if row.kind == "imap-moved"]
+    assert "2 mails" in text
+    assert "`mailbot imap rescan box --since 2h`" in text
+    async with at.ctx.store.begin() as tx:
+        assert await rescan(tx, "box", other.now - 2 * HOUR)
+    async with watching(other):
+        await other.until(partial(_answered, other, 3))
 
 
 async def test_a_waiting_mail_that_somebody_deletes(here: World, server: FakeImap, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.intake.imap.wire import Selected
@@ -53,13 +53,19 @@ TOLD = (Why.TOO_OLD, Why.RENUMBERED, Why.REFUSED)
 @dataclass(frozen=True, slots=True)
 class Folder:
     """What is known of a folder. Mails below `uid_next` were there when its numbers were learnt: they are looked at
-    from `first_uid` on, history if they came before `since`, and answered if after `answer_from`. Times are ms."""
+    from `first_uid` on, history if they came before `since`, and answered if after `answer_from`. Times are ms.
+
+    `answer_from` is later than `since` once UIDVALIDITY changed, for good: what the server calls fresh may be old."""
 
     uidvalidity: int
     first_uid: int
     uid_next: int
     answer_from: int | None
     since: int
+
+    @property
+    def renumbered(self) -> bool:
+        return self.answer_from is not None and self.answer_from > self.since
 
 
 class Learnt(StrEnum):
@@ -104,7 +110,7 @@ class Ledger:
                 numbers = {"first_uid": known.first_uid, "uid_next": known.uid_next, "seen_at": now}
                 await tx.execute(update(imap_folder).where(mine).values(numbers))
                 return known, Learnt.KNOWN
-            fresh = max(known.since, now - RENUMBERED_MS)
+            fresh = max(known.since + 1, now - RENUMBERED_MS)
             folder, learnt = Folder(seen.uidvalidity, 1, uid_next, fresh, known.since), Learnt.RENUMBERED
         else:
             folder, learnt = Folder(seen.uidvalidity, uid_next, uid_next, None, now), Learnt.BASELINE
@@ -122,6 +128,17 @@ class Ledger:
         new = insert(tx)(imap_folder).values(mailbox=self._mailbox, **facts)
         await tx.execute(new.on_conflict_do_update(index_elements=["mailbox"], set_=facts))
         return folder, learnt
+
+    async def unanswered(self, tx: AsyncConnection, place: str) -> tuple[int, int]:
+        """How many mails have no answer yet and are forgotten when the mailbox is learnt at `place`, and when the
+        oldest of them arrived."""
+        c, folder = imap_message.c, imap_folder.c
+        elsewhere = select(folder.mailbox).where(folder.mailbox == self._mailbox, folder.place != place)
+        told = (c.state == State.IGNORED.value) & c.reason.in_([one.value for one in TOLD])
+        left = c.mailbox.in_(elsewhere) & ((c.state == State.WAITING.value) | told)
+        found = select(func.count(), func.min(func.coalesce(c.arrived_at, c.at))).where(left)
+        count, oldest = (await tx.execute(found)).one()
+        return count, oldest or 0
 
     async def touch(self, tx: AsyncConnection, now: int) -> bool:
         """Notes that the folder was looked at. False where staff asked for it to be read from its beginning."""
@@ -267,7 +284,8 @@ async def rescan(tx: AsyncConnection, mailbox: str, since: int) -> bool:
     too, and answered ones never twice. False where the mailbox is not known yet."""
     c, folder = imap_message.c, imap_folder.c
     begun = update(imap_folder).where(folder.mailbox == mailbox)
-    done = await tx.execute(begun.values(first_uid=1, uid_next=TO_LEARN, since=since, answer_from=since))
+    renumbered = case((folder.answer_from > folder.since, since - 1), else_=since)
+    done = await tx.execute(begun.values(first_uid=1, uid_next=TO_LEARN, since=renumbered, answer_from=since))
     ignored = (c.mailbox == mailbox) & (c.state == State.IGNORED.value) & (c.arrived_at >= since)
     await tx.execute(delete(imap_message).where(ignored))
     return bool(done.rowcount)

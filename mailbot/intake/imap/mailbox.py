@@ -283,13 +283,21 @@ class Mailbox:
         uid_next = seen.uid_next
         if uid_next is None:
             uid_next = max(await connection.search(1, everything=True), default=0) + 1
-        place = f"{config.user}@{config.host}/{config.folder}"[:320]
+        host, user, name = config.place
+        place = f"{user}@{host}/{name}"[:320]
         async with self._store.begin() as tx:
+            left, oldest = await self._ledger.unanswered(tx, place)
             folder, learnt = await self._ledger.learn(tx, place, seen, uid_next, now)
             entries = await self._ledger.entries(tx, folder.uidvalidity)
             if learnt is Learnt.RENUMBERED:
                 words = f"mailbox {self.name}: its mails have new numbers; only those of the last 3 hours are answered"
                 await raise_alarm(tx, self._society, Alarm.IMAP_RENUMBERED, words, now)
+            if left:
+                age = max(now - oldest, 0) // HOUR_MS + 1
+                words = f"mailbox {self.name}: host, user or folder is another; {left} mails of the former"
+                words += " have no answer; if they are here now, "
+                words += f"`mailbot imap rescan {self.name} --since {age}h` answers them"
+                await raise_alarm(tx, self._society, Alarm.IMAP_MOVED, words, now)
         emit("imap.watching", mailbox=self.name, reason=learnt.value, first_uid=folder.first_uid)
         self._memory = _Memory(folder)
         self._memory.recall(entries)
@@ -393,12 +401,13 @@ class Mailbox:
     def _old(self, uid: int, facts: Facts, mail: _Fetched, now: int) -> Why | None:
         """Why a mail came in too long ago to be answered."""
         folder = self._memory.folder
-        # a restored mailbox may give old mails today's date
-        came = min(facts.arrived_at, written_at(mail.envelope.content) or facts.arrived_at)
-        if uid < folder.uid_next and folder.answer_from is not None:
-            return Why.RENUMBERED if came < folder.answer_from else None
-        if uid not in self._memory.again:
-            came = facts.arrived_at
+        answer_from = folder.answer_from if uid < folder.uid_next else None
+        came = facts.arrived_at
+        if (answer_from is not None and folder.renumbered) or uid in self._memory.again:
+            # a restored mailbox may give old mails today's date
+            came = min(came, written_at(mail.envelope.content) or came)
+        if answer_from is not None:
+            return Why.RENUMBERED if came < answer_from else None
         return Why.TOO_OLD if came < now - self._config.catch_up_hours * HOUR_MS else None
 
     async def _receive(self, mails: Mapping[int, _Fetched]) -> dict[int, Status]:
