@@ -33,6 +33,7 @@ class Alarm(StrEnum):
     IMAP_MOVED = "imap-moved"
     IMAP_REFUSED = "imap-refused"
     IMAP_RENUMBERED = "imap-renumbered"
+    IMAP_UNFILED = "imap-unfiled"
     MAIL_LOOP = "mail-loop"
     MAIL_REFUSED = "mail-refused"
     PIN_LOCKED = "pin-locked"

@@ -484,6 +484,25 @@ async def test_case_57_servers_that_can_little(
     assert not any(one == "EXPUNGE" for one in server.commands), "a plain EXPUNGE takes other people's mails along"
 
 
+async def test_a_copy_that_could_not_be_expunged_is_not_made_again(
+    here: World, server: FakeImap, tmp_path: Path
+) -> None:
+    at = settle(here, server, tmp_path, done_folder="Done", poll_seconds=1)
+    server.capabilities = "IMAP4rev1 IDLE UIDPLUS"
+    async with watching(at):
+        await at.learnt()
+        server.no["EXPUNGE"] = 3
+        server.add(MAIL, NOW)
+        await at.until(partial(_asked, server, "EXPUNGE"))
+        assert await kinds(at) == set()
+        at.now += HOUR + MINUTE
+        await at.until(partial(_raised, at, "imap-unfiled"))
+        server.no["EXPUNGE"] = 0
+        at.now += HOUR + MINUTE
+        await at.until_ledger(FILED)
+    assert (len(server.mails), len(server.moved["Done"])) == (0, 1)
+
+
 async def test_case_58_a_password_that_changed(at: Hands, server: FakeImap) -> None:
     server.password = "neu"
     patience = replace(QUICK, refused=300, refused_longest=1800)

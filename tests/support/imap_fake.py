@@ -212,6 +212,8 @@ class FakeImap:
         wanted = rest.split()[-1]
         skipped = re.search(r"UNKEYWORD (\S+)", rest)
         found = sorted(uid for uid, mail in self.mails.items() if not skipped or skipped[1] not in mail.flags)
+        if "DELETED" in rest:
+            found = [uid for uid in found if r"\Deleted" in self.mails[uid].flags]
         if wanted.endswith(":*"):
             later = [uid for uid in found if uid >= int(wanted[:-2])]
             return later or found[-1:]  # the star is the last mail, whatever stands before it

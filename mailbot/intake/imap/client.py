@@ -242,9 +242,12 @@ class Connection:
         """Moves mails to a folder, which is made where it is missing. False where the server will not."""
         verb = "move" if self._offers("MOVE") else "copy"
         name, given = wire.folder_name(folder), wire.uid_set(uids)
-        if not await self._uid(verb, given, name):
+        # a try before this one may have ended between COPY and EXPUNGE
+        copied = await self._search("DELETED", "UID", given) if verb == "copy" else []
+        rest = wire.uid_set(uid for uid in uids if uid not in copied)
+        if rest and not await self._uid(verb, rest, name):
             await self._do(self._client.create(name), COMMAND_SECONDS)
-            if not await self._uid(verb, given, name):
+            if not await self._uid(verb, rest, name):
                 return False
         if verb == "copy":
             return await self._store(uids, r"\Deleted") and await self._uid("expunge", given)

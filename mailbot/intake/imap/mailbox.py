@@ -500,6 +500,9 @@ class Mailbox:
             return
         self._tidied_at = now
         await self._file(connection, list(self._memory.taken.values()))
+        if left := sum(one.at < now - HOUR_MS for one in self._memory.taken.values()):
+            words = f"{left} mails were taken over an hour ago and the server still will not mark or move them"
+            await self._alarm(Alarm.IMAP_UNFILED, words)
         there = set(await connection.search(1, everything=True))
         async with self._store.begin() as tx:
             gone = await self._ledger.purge(tx, self._memory.folder.uidvalidity, there, now - self._keep_ms)
