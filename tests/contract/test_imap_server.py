@@ -206,6 +206,8 @@ async def test_a_count_that_is_repeated_is_no_news(at: Hands, server: FakeImap) 
         looks = server.asked("SEARCH")
         for writer in server.open:
             writer.write(b"* 0 EXISTS\r\n" * 50)
+        at.now += 50_000
+        await at.until(partial(_lasts, at))
         server.add(MAIL, NOW)
         await at.until_ledger(FILED)
         await at.until(partial(_asked, server, "IDLE", 2))
@@ -220,12 +222,17 @@ async def test_a_server_that_ends_idle_at_once_is_not_asked_at_once(at: Hands, s
     server.before = mail
     async with watching(at, patience=replace(QUICK, between_looks=50)):
         await at.until(partial(_asked, server, "IDLE", 3))
-    assert all(40 < one <= 50 for one in waits.between_looks[:2])
+    first, second, *_ = waits.between_looks
+    assert 40 < min(first, second) <= max(first, second) <= 50
 
 
 async def _lease_until(at: Hands) -> int:
     async with at.ctx.store.read() as tx:
         return await tx.scalar(select(lease_table.c.until)) or 0
+
+
+async def _lasts(at: Hands) -> bool:
+    return await _lease_until(at) >= at.now + 60_000
 
 
 @pytest.mark.parametrize("chatter", [False, True])
@@ -236,14 +243,11 @@ async def test_the_lease_lasts_while_the_robot_idles(at: Hands, server: FakeImap
                 writer.write(b"* OK Still here\r\n")
             await asyncio.sleep(0.02)
 
-    async def lasts() -> bool:
-        return await _lease_until(at) >= at.now + 60_000
-
     async with watching(at):
         await at.until(partial(_asked, server, "IDLE"))
         chatting = asyncio.create_task(chat()) if chatter else None
         at.now += 50_000
-        await at.until(lasts)
+        await at.until(partial(_lasts, at))
         if chatting:
             chatting.cancel()
     assert server.sessions == 1
@@ -256,7 +260,7 @@ async def test_the_lease_lasts_while_mails_are_filed(here: World, server: FakeIm
     async def slow(verb: str) -> None:
         if verb == "STORE":
             held.append(await _lease_until(at) > at.now)
-            at.now += 50_000
+            at.now += 70_000
 
     async with watching(at):
         await at.learnt()
