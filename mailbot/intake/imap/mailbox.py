@@ -354,7 +354,7 @@ class Mailbox:
         if other:
             memory.again |= other
             words = f"numbers were given again, as after a restore: {len(other)} mails are taken for new ones"
-            await self._alarm("imap-renumbered", words)
+            await self._alarm(Alarm.IMAP_RENUMBERED, words)
         return bool(other)
 
     async def _take(self, connection: Connection, uids: Sequence[int]) -> None:
