@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
 from functools import cache
 
@@ -31,10 +32,22 @@ WEAK_PUBLIC = (
 )
 
 
+LARGE_EXPONENT = 2049
+"""Stands for a key of 2048 bits with an exponent of more than 32."""
+
+
 @cache
 def key(bits: int = 2048) -> rsa.RSAPrivateKey:
     """One for all tests of the process."""
-    return rsa.generate_private_key(65537, bits)
+    if bits != LARGE_EXPONENT:
+        return rsa.generate_private_key(65537, bits)
+    made = key().private_numbers()
+    order = (made.p - 1) * (made.q - 1)
+    exponent = next(e for e in range(2**32 + 1, 2**33, 2) if math.gcd(e, order) == 1)
+    d = pow(exponent, -1, order)
+    dp, dq = d % (made.p - 1), d % (made.q - 1)
+    public = rsa.RSAPublicNumbers(exponent, made.public_numbers.n)
+    return rsa.RSAPrivateNumbers(made.p, made.q, d, dp, dq, made.iqmp, public).private_key()
 
 
 def pem(bits: int = 2048) -> bytes:
@@ -43,12 +56,12 @@ def pem(bits: int = 2048) -> bytes:
     return key(bits).private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
 
 
-def record(bits: int = 2048) -> str:
-    """The key's TXT record, in zone-file form."""
+def record(bits: int = 2048, tags: str = "") -> str:
+    """The key's TXT record, in zone-file form, with further tags."""
     if bits == 512:
         return txt(f"v=DKIM1; k=rsa; p={WEAK_PUBLIC}")
     der = key(bits).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return txt(f"v=DKIM1; k=rsa; p={base64.b64encode(der).decode()}")
+    return txt(f"v=DKIM1; k=rsa; {tags}p={base64.b64encode(der).decode()}")
 
 
 def txt(text: str) -> str:
