@@ -5,6 +5,7 @@ What is not there is an empty answer; only a question that nobody answered is an
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import OrderedDict
 from threading import Lock
@@ -70,16 +71,23 @@ class Resolver:
         """At most `limit` questions (those answered from memory count, too), all answered within `seconds`."""
         return Lookups(self, limit, seconds)
 
+    def remembered(self, name: str, kind: str) -> Answer | None:
+        """What was answered lately."""
+        key = (name.lower().rstrip("."), kind)
+        with self._lock:
+            until, answer = self._kept.get(key, (0.0, ()))
+            if until <= time.monotonic():
+                return None
+            self._kept.move_to_end(key)
+        LOOKUPS.labels("remembered").inc()
+        return answer
+
     def ask(self, name: str, kind: str, seconds: float) -> Answer:
         """The records, aliases followed. Raises LookupFailed."""
         key = (name.lower().rstrip("."), kind)
-        now = time.monotonic()
-        with self._lock:
-            until, answer = self._kept.get(key, (0.0, ()))
-            if until > now:
-                self._kept.move_to_end(key)
-                LOOKUPS.labels("remembered").inc()
-                return answer
+        known, now = self.remembered(*key), time.monotonic()
+        if known is not None:
+            return known
         answer, keep = self._resolve(key[0], kind, seconds)
         with self._lock:
             self._kept[key] = (now + keep, answer)
@@ -103,27 +111,40 @@ class Resolver:
                 raise_on_no_answer=False,
                 search=False,
             )
-        except (dns.resolver.NXDOMAIN, dns.resolver.YXDOMAIN):
+        except dns.resolver.NXDOMAIN as none:
+            LOOKUPS.labels("nothing").inc()
+            return (), _negative(none, negative)
+        except dns.resolver.YXDOMAIN:
             LOOKUPS.labels("nothing").inc()
             return (), negative
         except (dns.exception.DNSException, OSError) as error:
             LOOKUPS.labels("timeout" if isinstance(error, dns.exception.Timeout) else "failed").inc()
             raise LookupFailed(f"{kind} {name}: {type(error).__name__}") from error
         LOOKUPS.labels("nothing" if found.rrset is None else "answer").inc()
+        # the shortest of all aliases and records, or of the SOA where there is none
+        lasting = float(found.chaining_result.minimum_ttl)
         if found.rrset is None:
-            return (), negative
-        return tuple(found.rrset), float(min(found.rrset.ttl, self._section.cache_seconds))
+            return (), min(negative, lasting)
+        return tuple(found.rrset), min(lasting, float(self._section.cache_seconds))
+
+
+def _negative(none: dns.resolver.NXDOMAIN, most: float) -> float:
+    """Seconds for which a name is not there: as long as its SOA says (RFC 2308 section 5)."""
+    with contextlib.suppress(dns.exception.DNSException):
+        for response in none.kwargs["responses"].values():
+            most = min(most, float(response.resolve_chaining().minimum_ttl))
+    return most
 
 
 class Lookups:
     """The questions of one task. Raises LookupFailed from each method when there is no answer, or no time or number
-    left; `failed` remembers that it did."""
+    left; `failed` remembers that it did, `answered` that a name server gave an answer now."""
 
     def __init__(self, resolver: Resolver, limit: int, seconds: float) -> None:
         self._resolver = resolver
         self._left = limit
         self._end = time.monotonic() + seconds
-        self.failed = False
+        self.failed = self.answered = False
         self._known: dict[tuple[str, str], Answer | LookupFailed] = {}
 
     def records(self, name: str, kind: str) -> Answer:
@@ -146,7 +167,12 @@ class Lookups:
         if self._left < 0 or seconds <= 0:
             LOOKUPS.labels("over-limit").inc()
             raise LookupFailed("too many look-ups" if self._left < 0 else "no time left")
-        return self._resolver.ask(name, kind, seconds)
+        remembered = self._resolver.remembered(name, kind)
+        if remembered is not None:
+            return remembered
+        found = self._resolver.ask(name, kind, seconds)
+        self.answered = True
+        return found
 
     def txt(self, name: str) -> list[bytes]:
         """TXT records, the strings of each joined (RFC 7208 section 3.3); none of more than 4 KiB."""

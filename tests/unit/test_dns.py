@@ -6,6 +6,11 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+import dns.message
+import dns.name
+import dns.rdataclass
+import dns.rdatatype
+import dns.resolver
 import pytest
 
 from mailbot.config.site import DnsSection
@@ -82,3 +87,54 @@ def test_a_failure_is_not_remembered(unbound: Unbound) -> None:
             dns.txt("broken.example")
     assert dns.failed
     assert not made._kept
+
+
+RECORD, ALIAS = "x.example. {} IN TXT v", "a.example. {} IN CNAME x.example."
+SOA = "example. {} IN SOA a. b. 1 1 1 1 {}"
+
+# what the name server says of a.example -> seconds it is remembered, under limits of 3600 and 300
+REPLIES: dict[str, tuple[list[str], str, int]] = {
+    "record": (["a.example. 60 IN TXT v"], "", 60),
+    "a-long-time": (["a.example. 90000 IN TXT v"], "", 3600),
+    "short-alias": ([ALIAS.format(20), RECORD.format(900)], "", 20),
+    "short-record": ([ALIAS.format(900), RECORD.format(20)], "", 20),
+    "none": ([], SOA.format(900, 40), 40),
+    "none-for-long": ([], SOA.format(90_000, 90_000), 300),
+    "alias-of-none": ([ALIAS.format(20)], SOA.format(900, 900), 20),
+    "nothing": ([], SOA.format(30, 900), 30),
+    "nothing-for-long": ([], SOA.format(90_000, 90_000), 300),
+}
+
+
+@pytest.mark.parametrize("name", REPLIES)
+def test_how_long_an_answer_holds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Aliases end with the shortest of their times (RFC 1034 section 3.6.2), absence with its SOA's (RFC 2308)."""
+    answers, authority, seconds = REPLIES[name]
+    lines = ["id 1", f"rcode {'NXDOMAIN' if 'nothing' in name else 'NOERROR'}", "flags QR RD RA", ";QUESTION"]
+    lines += ["a.example. IN TXT", ";ANSWER", *answers, ";AUTHORITY", authority, ""]
+    response = dns.message.from_text("\n".join(lines))
+    assert isinstance(response, dns.message.QueryMessage)
+    asked = dns.name.from_text("a.example")
+    given: dict[str, Any] = {}
+
+    def resolve(*_: Any, **options: Any) -> dns.resolver.Answer:
+        given.update(options)
+        if "nothing" in name:
+            responses = {asked: response}
+            raise dns.resolver.NXDOMAIN(qnames=[asked], responses=responses)  # type: ignore[no-untyped-call]
+        return dns.resolver.Answer(asked, dns.rdatatype.TXT, dns.rdataclass.IN, response)
+
+    made = Resolver(DnsSection(servers=("127.0.0.1:9",)))
+    monkeypatch.setattr(made._resolver, "resolve", resolve)
+    now = [0.0]
+    monkeypatch.setattr("mailbot.dns.time.monotonic", lambda: now[0])
+    found = made.ask("a.example", "TXT", 2)
+    assert len(found) == any(" TXT v" in line for line in answers)
+    assert made.remembered("a.example", "TXT") == found
+    now[0] = seconds - 0.5
+    assert made.remembered("A.example.", "TXT") == found
+    now[0] = seconds + 0.5
+    assert made.remembered("a.example", "TXT") is None
+    assert given["lifetime"] == 2
+    made.ask("a.example", "TXT", 99)
+    assert given["lifetime"] == DnsSection().query_seconds
