@@ -169,7 +169,7 @@ class AuthenticationSection(Section):
     message_lookups: PositiveInt = 40
     """Most look-ups of one mail."""
     tries: PositiveInt = 3
-    """A mail whose look-ups fail this often is taken as one whose sender nobody knows."""
+    """A mail whose look-ups fail this often is taken as one whose sender nobody knows; it is never dropped for it."""
     kept_bytes: PositiveInt = 64 * 1024 * 1024
     """Memory for signed mails on their way in, all together; beyond it senders are asked to try again."""
 
@@ -345,24 +345,27 @@ class BudgetSection(Section):
     """How many automatic answers are given (RFC 3834 section 2). A finished registration gives its address's back."""
 
     address_per_minute: PositiveInt = 1
-    """Answers to one address in a minute."""
+    """Answers of one society to one address in a minute; all societies together give twice as many at the most, here
+    and below."""
     address_per_hour: PositiveInt = 3
-    """Answers to one address in an hour."""
+    """The same in an hour."""
     address_per_day: PositiveInt = 6
-    """Answers to one address in a day."""
+    """The same in a day."""
     domain_per_hour: PositiveInt = 2000
     """Answers to one mail domain in an hour. Raise it for carrier domains: most members share three."""
     other_domain_percent: Annotated[Int, Field(ge=1, le=100)] = 50
-    """Share of a society's cap that one mail domain may use, where it is none of the large mailbox providers, of
-    `smtp.legacy_domains` or of the society's `entry.domains`: so no stranger's domain uses it up."""
+    """Share of a society's cap that one mail domain with all names below it may use, where it is none of the large
+    mailbox providers, of `smtp.legacy_domains` or of the society's `entry.domains`; and that one network may use for
+    such domains: so no stranger uses it up."""
     network_per_hour: PositiveInt = 2000
     """Answers to mail from one network in an hour."""
     unproved_per_hour: PositiveInt = 1
-    """Answers in an hour to one address whose domain says nothing about its senders."""
+    """Answers in an hour of all societies to one address whose domain says nothing about its senders."""
     unproved_per_day: PositiveInt = 2
     """The same in a day."""
     unproved_percent: Annotated[Int, Field(ge=1, le=100)] = 20
-    """Share of a society's cap that all such addresses together may use; beyond it they get no answer."""
+    """Share of a society's cap that all such addresses together may use, one domain and one network a quarter of it;
+    beyond it they get no answer."""
     society_per_hour_min: PositiveInt = 300
     """Answers of one society in an hour, at least."""
     society_per_hour_percent: PositiveInt = 10

@@ -15,14 +15,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mailbot.config import Settings
 from mailbot.mail.address import CASE_FOLDING_DOMAINS, Address
 from mailbot.mail.network import network_of
+from mailbot.mail.organization import organization_of
 from mailbot.ratelimit import Hit, Limits
 from mailbot.registration import helpdesk
+from mailbot.registration.limits import EVERYWHERE
 from mailbot.store.alarms import Alarm
 from mailbot.store.tables import member
 
 REFRESH_MS = 60_000
 STRANGERS = "unproved-all"
-SILENT = frozenset({"address", "unproved", STRANGERS, helpdesk.SCOPE})
+CROWDS = frozenset({STRANGERS, "unproved-domain", "unproved-network"})
+"""Budgets that one whom nobody vouches for shares with others."""
+SILENT = frozenset({"address", EVERYWHERE, "unproved", *CROWDS, helpdesk.SCOPE})
 """Budgets whose excess is taken over and dropped: one address asks too often, or nobody knows who asks."""
 ALARMS = {
     "domain": Alarm.BUDGET_DOMAIN,
@@ -52,7 +56,8 @@ class Budgets:
         self._societies = settings.societies
         numbers = self._numbers = settings.site.budgets
         self._large = CASE_FOLDING_DOMAINS | frozenset(settings.site.smtp.legacy_domains)
-        self._address = Limits(numbers.address_per_minute, numbers.address_per_hour, numbers.address_per_day)
+        minute, hour, day = numbers.address_per_minute, numbers.address_per_hour, numbers.address_per_day
+        self._address, self._everywhere = Limits(minute, hour, day), Limits(2 * minute, 2 * hour, 2 * day)
         self._stranger = Limits(hour=numbers.unproved_per_hour, day=numbers.unproved_per_day)
         self._caps: dict[str, tuple[int, int]] = {}
 
@@ -73,12 +78,14 @@ class Budgets:
         mine = Hit(who.society, "address", who.address.key, self._address)
         if not who.proved:
             return [mine, *self._strangers(who)]
-        cap = Limits(hour=self._cap(who.society))
-        domain = Limits(hour=self._domain(who))
+        cap, (domain, large) = self._cap(who.society), self._owner(who)
+        most = self._numbers.domain_per_hour
+        several = len(self._societies) > 1  # they must not add up in one mailbox
         return [
             mine,
-            Hit(who.society, "society", "", cap),
-            Hit(who.society, "domain", who.address.domain, domain),
+            *([Hit("", EVERYWHERE, who.address.key, self._everywhere)] if several else []),
+            Hit(who.society, "society", "", Limits(hour=cap)),
+            Hit(who.society, "domain", domain, Limits(hour=most if large else min(most, self._part(cap)))),
             *self._network(who),
         ]
 
@@ -99,23 +106,42 @@ class Budgets:
         return Hit(society, "unproved-alarm", "", Limits(hour=1))
 
     def _strangers(self, who: Asker) -> list[Hit]:
+        """An address has its share of the whole installation; one domain and one network have a quarter of what all
+        strangers have, so that they are not the only ones."""
+        share = self._share(self._cap(who.society))
+        quarter, (domain, large) = Limits(hour=max(1, share // 4)), self._owner(who)
         return [
-            Hit(who.society, "unproved", who.address.key, self._stranger),
-            Hit(who.society, STRANGERS, "", Limits(hour=self._share(self._cap(who.society)))),
+            Hit("", "unproved", who.address.key, self._stranger),
+            *([] if large else [Hit(who.society, "unproved-domain", domain, quarter)]),
+            *([Hit(who.society, "unproved-network", network_of(who.peer), quarter)] if who.peer else []),
+            Hit(who.society, STRANGERS, "", Limits(hour=share)),
         ]
 
     def _network(self, who: Asker) -> list[Hit]:
-        limit = Limits(hour=self._numbers.network_per_hour)
-        return [Hit(who.society, "network", network_of(who.peer), limit)] if who.peer else []
+        """What a network sends for others than the large providers is counted apart: it may be a stranger's."""
+        if not who.peer:
+            return []
+        network, most = network_of(who.peer), self._numbers.network_per_hour
+        if self._owner(who)[1]:
+            return [Hit(who.society, "network", network, Limits(hour=most))]
+        part = Limits(hour=min(most, self._part(self._cap(who.society))))
+        return [Hit(who.society, "network", f"{network} (small domains)", part)]
 
-    def _domain(self, who: Asker) -> int:
-        """Where anybody can have a domain and prove it, one domain must not use up what all members have."""
-        most, domain = self._numbers.domain_per_hour, who.address.domain
+    def _owner(self, who: Asker) -> tuple[str, bool]:
+        """Whose an address's domain is, and whether members share it. Where anybody can have a domain and prove it, the
+        owner of one, with all names below it, must not use up what all members have."""
+        domain = who.address.domain
         society = self._societies.get(who.society)
-        own = society.entry.domains if society else ()
-        if domain in self._large or any(domain == one or domain.endswith(f".{one}") for one in own):
-            return most
-        return min(most, max(1, self._cap(who.society) * self._numbers.other_domain_percent // 100))
+        for own in society.entry.domains if society else ():
+            if domain == own or domain.endswith(f".{own}"):
+                return own, True
+        if domain in self._large:
+            return domain, True
+        owner = organization_of(domain)
+        return owner, owner in self._large
+
+    def _part(self, cap: int) -> int:
+        return max(1, cap * self._numbers.other_domain_percent // 100)
 
     def _share(self, cap: int) -> int:
         return max(1, cap * self._numbers.unproved_percent // 100)

@@ -19,12 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.config import Settings
 from mailbot.credentials import verp
-from mailbot.intake.budgets import ALARMS, SILENT, STRANGERS, Asker, Budgets
+from mailbot.intake.budgets import ALARMS, CROWDS, SILENT, STRANGERS, Asker, Budgets
 from mailbot.intake.lookups import UNANSWERED, LookupTrouble
 from mailbot.intake.screening import HEARD, Action, OwnAddresses, Reason, Tier, Verdict, judge, silence
 from mailbot.mail import status
 from mailbot.mail.address import Address
-from mailbot.mail.authentication import Authentication
+from mailbot.mail.authentication import Authentication, Source
 from mailbot.mail.bodytext import Words, words
 from mailbot.mail.envelope import Envelope, Purpose
 from mailbot.mail.inbound import Inbound, facts, inbox_key
@@ -57,6 +57,9 @@ _SEEN = select(inbox.c.society, inbox.c.inbox_key).where(among(inbox.c.society, 
 
 
 TRIES_KEPT = 10_000
+QUIET_MS = 600_000
+"""Staff are told again of trouble with look-ups after this at the earliest."""
+FAULT = "senders cannot be checked by a fault of ours, so mails get 451: the log has it as mail.unauthenticated"
 STORM = "senders whom nothing vouches for are over their share of this hour: they get no answer"
 
 
@@ -99,6 +102,11 @@ class _Waiting:
         proved = self.verdict.action is Action.ANSWER and self.verdict.tier is Tier.PROVED
         return Asker(self.society, self.sender, proved, self.envelope.peer if self.envelope.direct else None)
 
+    @property
+    def perhaps_proved(self) -> bool:
+        """Nobody vouches for it because look-ups failed: it may be a member's as well."""
+        return self.known is not None and self.known.source is Source.GIVEN_UP
+
 
 class Reception:
     """Lifetime: one intake role. `receive` may be called from any number of sessions at once."""
@@ -108,6 +116,7 @@ class Reception:
         self._vouching = vouching
         self._undecided: dict[bytes, int] = {}
         self._lookups = LookupTrouble()
+        self._told_at: dict[str, int] = {}
         self._batch = batch
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(maxsize=4 * batch)
         self._closed = False
@@ -165,13 +174,15 @@ class Reception:
         itself: after `authentication.tries` its sender is somebody nobody knows."""
         if silence(envelope, inbound, purpose, self._own) is not None:
             return None
-        known = await self._vouching.check(envelope, inbound)
+        known, now = await self._vouching.check(envelope, inbound), envelope.received_at
+        if known is not None and known.answered:
+            self._lookups.answered(now)
         if known is None or not known.undecided:
             return known
-        if inbound.from_address and self._lookups.worth_telling(inbound.from_address.domain, envelope.received_at):
-            with contextlib.suppress(*OUTAGES):
-                async with self._ctx.store.begin() as tx:
-                    await raise_alarm(tx, "", Alarm.DNS, UNANSWERED, envelope.received_at)
+        if known.source is Source.FAULT:
+            await self._tell(Alarm.AUTHENTICATION, FAULT, now)
+        elif inbound.from_address and self._lookups.worth_telling(inbound.from_address.domain, key, now):
+            await self._tell(Alarm.DNS, UNANSWERED, now)
         tries = self._undecided.pop(key, 0) + 1
         if tries >= self._ctx.settings.site.authentication.tries:
             return known.settled()
@@ -179,6 +190,13 @@ class Reception:
         if len(self._undecided) > TRIES_KEPT:
             del self._undecided[next(iter(self._undecided))]
         return known
+
+    async def _tell(self, kind: Alarm, text: str, now: int) -> None:
+        if now >= self._told_at.get(kind, 0) + QUIET_MS:
+            self._told_at[kind] = now
+            with contextlib.suppress(*OUTAGES):
+                async with self._ctx.store.begin() as tx:
+                    await raise_alarm(tx, "", kind, text, now)
 
     async def _bounce(self, envelope: Envelope, society: str) -> BounceMail:
         """What came to a bounce address; its tag stands behind the + of whichever recipient has one."""
@@ -281,10 +299,14 @@ class Reception:
                 over = ledger.allow(hits[id(waiting)])
                 if over is not None:
                     verdict = Verdict(Action.DISCARD, status.OK, Reason.OVER_BUDGET, verdict.address)
-                    if over.scope not in SILENT:
+                    unlucky = waiting.perhaps_proved and over.scope in CROWDS
+                    if over.scope not in SILENT or unlucky:
                         # a posting day must drop nobody: the sender's server will try again
                         text = f"{over.scope} {over.subject}".rstrip() + " is over its cap for this hour: mails get 451"
-                        alarms[waiting.society, ALARMS[over.scope]] = text
+                        if unlucky:
+                            alarms["", Alarm.DNS] = UNANSWERED
+                        else:
+                            alarms[waiting.society, ALARMS[over.scope]] = text
                         emit("mail.deferred", society=waiting.society, reason=Reason.OVER_BUDGET, scope=over.scope)
                         answers.append(status.OVER_LIMIT)
                         continue

@@ -76,7 +76,7 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.AUTHENTICATION_FAILED: "SPF or DMARC says that the sender's domain did not send it.",
     Reason.LOOKUP_FAILED: "The DNS could not say whether the sender is real; the sending server tries again.",
     Reason.SEEN_BEFORE: "The same message was delivered before and has had its answer.",
-    Reason.OVER_BUDGET: "The budget of the address, its domain, its network or the whole robot is used up.",
+    Reason.OVER_BUDGET: "The budget of the address, its domain, its network, its society or all strangers is used up.",
     Reason.ACKNOWLEDGED_BEFORE: "A help desk has it, and told its sender so of an earlier mail within a day.",
     Reason.SOCIETY_PAUSED: "Staff have paused this society.",
     Reason.DELIVERY_REPORT: "A report on one of our mails, proved by its tag: that mail did not arrive and has failed.",

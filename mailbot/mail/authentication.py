@@ -27,18 +27,22 @@ class Source(StrEnum):
     CHECKED = "checked"  # by us
     REPORTED = "reported"  # by a server we were told to believe (RFC 8601)
     NOWHERE = "nowhere"  # nobody could tell
+    FAULT = "fault"  # an error of ours
+    GIVEN_UP = "given-up"  # look-ups failed until they no longer counted
 
 
 @dataclass(frozen=True, slots=True)
 class Authentication:
     """Who vouches for the From address. `spf`: of MAIL FROM. `dkim`: PASS only where a valid signature is aligned with
-    From. `words`: for staff, one line of printable ASCII, at most 200 characters."""
+    From. `words`: for staff, one line of printable ASCII, at most 200 characters. `answered`: a name server answered
+    one of the questions."""
 
     dmarc: Result = Result.NONE
     spf: Result = Result.NONE
     dkim: Result = Result.NONE
     source: Source = Source.NOWHERE
     words: str = ""
+    answered: bool = False
 
     @property
     def undecided(self) -> bool:
@@ -53,4 +57,5 @@ class Authentication:
         def known(result: Result) -> Result:
             return Result.NONE if result is Result.TEMPERROR else result
 
-        return replace(self, dmarc=known(self.dmarc), spf=known(self.spf), dkim=known(self.dkim))
+        dmarc, spf, dkim = known(self.dmarc), known(self.spf), known(self.dkim)
+        return replace(self, dmarc=dmarc, spf=spf, dkim=dkim, source=Source.GIVEN_UP)

@@ -8,6 +8,9 @@ from mailbot.config import Site, Society
 from mailbot.mail.address import Address
 from mailbot.ratelimit import Hit, Limits
 
+EVERYWHERE = "address-all"
+"""Scope of answers to one address by all societies together; its rows belong to no society."""
+
 
 def web(site: Site, society: Society, network: str) -> Hit:
     """Any form from one network."""

@@ -150,6 +150,7 @@ async def advance(
             raise UndoneError(Refused.whole(words.just_sent(again_at, now), 429))
     if last:
         key = society.id, stored(state.address).key
+        await ratelimit.refund(tx, "", limits.EVERYWHERE, key[1])  # first, as everywhere: rows are locks
         await ratelimit.refund(tx, key[0], "address", key[1])
         if state.link_id is not None or any(isinstance(step_named(name), WaitingStep) for name in state.steps):
             # mail to there was read, so the completion mail is worth sending

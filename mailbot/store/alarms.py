@@ -16,6 +16,7 @@ from mailbot.store.tables import alarm
 class Alarm(StrEnum):
     """What may be raised: the kind of the row, the label of `mailbot_alarms`, a row of docs/events.md."""
 
+    AUTHENTICATION = "authentication"
     BUDGET_DOMAIN = "budget-domain"
     BUDGET_NETWORK = "budget-network"
     BUDGET_SOCIETY = "budget-society"

@@ -72,8 +72,10 @@ class Specimen:
     @property
     def known(self) -> Authentication | None:
         """None where senders are not checked."""
-        found = {name: Result(self.wanted[name]) for name in ("spf", "dkim", "dmarc") if name in self.wanted}
-        return Authentication(**found, source=Source.CHECKED) if found else None
+        if not {"spf", "dkim", "dmarc"} & self.wanted.keys():
+            return None
+        dmarc, spf, dkim = (Result(self.wanted.get(name, "none")) for name in ("dmarc", "spf", "dkim"))
+        return Authentication(dmarc, spf, dkim, Source.CHECKED)
 
     @property
     def action(self) -> str:

@@ -571,11 +571,24 @@ async def test_a_from_that_only_some_read(unbound: Unbound) -> None:
     assert results(found) == "spf=pass dkim=none dmarc=fail"
 
 
-async def test_a_fault_of_ours_vouches_for_nobody(unbound: Unbound, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_fault_of_ours_vouches_for_nobody_and_against_nobody(
+    unbound: Unbound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mail comes again, as after a look-up that failed: its sender may be a member whom DKIM would have proved."""
     async with checking(unbound) as authenticator:
         monkeypatch.setattr(authenticator, "_examine", lambda *_: 1 // 0)
-        envelope = mail(message("a@pass.example"), "a@pass.example")
-        assert await authenticator.check(envelope, facts(envelope.content)) == Authentication(words="no result")
+        found = await known(authenticator, mail(message("a@pass.example"), "a@pass.example"))
+    assert found.undecided
+    assert (found.source, found.words) == (Source.FAULT, "no result")
+
+
+async def test_whether_a_name_server_answered(unbound: Unbound) -> None:
+    """What is remembered says nothing about the resolver of now."""
+    async with checking(unbound, query_seconds=1, message_seconds=2) as authenticator:
+        for domain, answered in (("pass.example", True), ("pass.example", False), ("silent.example", False)):
+            found = await known(authenticator, mail(message(f"a@{domain}"), f"a@{domain}"))
+            assert found.answered is answered, domain
+        assert found.settled().source is Source.GIVEN_UP
 
 
 def test_closing_leaves_no_thread(unbound: Unbound) -> None:

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from mailbot.config.site import Site
 from mailbot.dns import Lookups, Resolver
 from mailbot.intake.authentication import evidence
 from mailbot.intake.authentication.evidence import Belief
-from mailbot.mail.authentication import Authentication, Result
+from mailbot.mail.authentication import Authentication, Result, Source
 from mailbot.mail.envelope import Envelope
 from mailbot.mail.inbound import Inbound
 from mailbot.mail.network import Everybody, Peers, network_of
@@ -22,6 +23,7 @@ NETWORKS = 4
 """How many networks it takes to keep all threads busy."""
 LAST_SECOND = 1.0
 """What may pass after the last look-up: reading the answer, and the signatures' arithmetic."""
+UNKNOWN = Authentication(spf=Result.TEMPERROR, dmarc=Result.TEMPERROR)
 
 
 def unchecked(site: Site) -> Peers:
@@ -64,10 +66,11 @@ class Authenticator:
                 loop = asyncio.get_running_loop()
                 known = await loop.run_in_executor(self._pool, self._examine, envelope, inbound, lookups)
         except TimeoutError:
-            known = Authentication(spf=Result.TEMPERROR, dmarc=Result.TEMPERROR, words="no result in time")
-        except Exception as error:  # a fault of ours proves nothing about the sender
+            known = replace(UNKNOWN, words="no result in time")
+        except Exception as error:  # a fault of ours proves nothing about the sender, nor that nothing is to be known
             emit("mail.unauthenticated", error=error, peer=envelope.peer)
-            known = Authentication(words="no result")
+            known = replace(UNKNOWN, words="no result", source=Source.FAULT)
+        known = replace(known, answered=lookups.answered)
         emit("mail.authenticated", reason=known.dmarc, words=known.words, source=known.source, peer=envelope.peer)
         return known
 
