@@ -1,8 +1,8 @@
 """Authentication-Results (RFC 8601): what a server that took a mail over for us wrote about its sender. Pure.
 
 Anybody can write such a field. It counts only where it is the topmost of the server we were told to believe, and stands
-where that server must have put it. What it says is never taken on trust for another address than the mail's own: each
-result comes with the domain it is about.
+where that server must have put it; of a server whose milters write one each, the next ones too. What it says is never
+taken on trust for another address than the mail's own: each result comes with the domain it is about.
 
 Profiles: `rfc8601`, what the standard says; `gmail`, the same with Google's own hosts; `m365`, Microsoft's, which
 leaves out the name of the server: there it is the domain of the hosts that take mail from outside.
@@ -17,6 +17,7 @@ from typing import Literal
 
 from mailbot.mail.authentication import Result
 from mailbot.mail.fields import header_block, split, unfold, without_comments
+from mailbot.mail.organization import organization_of
 
 Profile = Literal["rfc8601", "gmail", "m365"]
 MOST_RESULTS = 50
@@ -40,8 +41,10 @@ class Stated:
     domain: str
 
 
-def believed(content: bytes, authserv_id: str, profile: Profile) -> tuple[Stated, ...] | None:
-    """What the server `authserv_id` wrote; None where it wrote nothing, or it cannot have been the one who did."""
+def believed(content: bytes, authserv_id: str, profile: Profile, *, several: bool = False) -> tuple[Stated, ...] | None:
+    """What the server `authserv_id` wrote; None where it wrote nothing, or it cannot have been the one who did.
+    `several`: it is a server of ours, whose milters may each write a field (RFC 8601 section 2.1), and which takes out
+    what came with the mail."""
     fields = [(name.lower(), value) for name, value in split(header_block(content))]
     for place, (name, raw) in enumerate(fields):
         if name != b"authentication-results":
@@ -56,8 +59,33 @@ def believed(content: bytes, authserv_id: str, profile: Profile) -> tuple[Stated
         if profile == "m365":
             return _stated(value) if not _named(value) and _microsoft(fields, place, authserv_id) else None
         if _named(value) == authserv_id.lower():
-            return _stated(value.partition(";")[2]) if _ours_above(fields[:place], authserv_id, profile) else None
+            if not _ours_above(fields[:place], authserv_id, profile):
+                return None
+            found = _stated(value.partition(";")[2])
+            return _more(found, fields, place + 1, authserv_id, profile) if several else found
     return None
+
+
+def _more(
+    found: tuple[Stated, ...],
+    fields: Sequence[tuple[bytes, bytes]],
+    start: int,
+    authserv_id: str,
+    profile: Profile,
+) -> tuple[Stated, ...]:
+    """With what further fields of the same server say of other methods, down to the first hop that is not its own."""
+    for place, (name, raw) in enumerate(fields[start:], start):
+        if name == b"received" and not _ours_above(fields[place : place + 1], authserv_id, profile):
+            break
+        if name != b"authentication-results":
+            continue
+        value = without_comments(unfold(raw).decode("latin-1"))
+        if value is None or not _CLOSED(value):
+            break  # below what cannot be read nothing is the server's
+        if _named(value) == authserv_id.lower():
+            methods = {one.method for one in found}
+            found += tuple(one for one in _stated(value.partition(";")[2]) if one.method not in methods)
+    return found
 
 
 def _named(value: str) -> str:
@@ -81,8 +109,7 @@ def _ours_above(above: Sequence[tuple[bytes, bytes]], authserv_id: str, profile:
     if profile == "gmail":
         return all(_within(host, "google.com") or host.startswith("2002:a") for host in _hops(above))
     name = authserv_id.lower()
-    parent = name.partition(".")[2]
-    house = parent if "." in parent else name
+    house = name if name == organization_of(name) else name.partition(".")[2]  # or.jp is nobody's house
     return all(_within(host, name) or _within(host, house) for host in _hops(above))
 
 
@@ -90,7 +117,8 @@ def _microsoft(fields: Sequence[tuple[bytes, bytes]], place: int, outside: str) 
     """The field stands directly above the Received field of Microsoft's outermost server."""
     above, below = _hops(fields[:place]), _hops(fields[place:])
     inside = all(_within(host, "outlook.com") or _within(host, "office365.com") for host in above)
-    return inside and bool(below) and _within(below[0], outside.lower())
+    first = not any(_within(host, outside.lower()) for host in above)  # else it came with the mail
+    return inside and first and bool(below) and _within(below[0], outside.lower())
 
 
 def _stated(value: str) -> tuple[Stated, ...]:

@@ -33,6 +33,8 @@ RECORDS = {
     "_dmarc.phone.example": 'TXT "v=DMARC1; p=reject"',
     "silent.example": "A 192.0.2.3",
 }
+FOUND = f"/^X-Found: (.*)/ REPLACE Authentication-Results: {NAME}; $1\n"
+"""Stands for OpenDMARC, which writes what it found of SPF and of DMARC into a field each."""
 
 
 @dataclass(frozen=True)
@@ -100,15 +102,17 @@ async def at(
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )
     settings = {
+        "myhostname": NAME,
         "default_transport": f"lmtp:inet:[127.0.0.1]:{lmtp}",
         "smtpd_milters": f"inet:127.0.0.1:{milter}",
         "milter_default_action": "tempfail",
         "header_checks": "regexp:$config_directory/mailbot-headers",
         "nested_header_checks": "",
+        "lmtp_header_checks": "regexp:$config_directory/found",
     }
     with (
         resolver(RECORDS) as names,
-        postfix(settings=settings, files={"mailbot-headers": block("headers")}) as front,
+        postfix(settings=settings, files={"mailbot-headers": block("headers"), "found": FOUND}) as front,
     ):
         ours: Any = {
             **names.environment,
@@ -160,3 +164,16 @@ async def test_who_says_nothing_about_himself_is_a_stranger(at: Vouched) -> None
     assert (await at.send("jiro@silent.example")).startswith("answer unproved accepted / ")
     found = await at.send("kumi@silent.example", sender="other@silent.example")
     assert found.startswith("discard None sender-mismatch / ")
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize(("word", "expected"), [
+    ("pass", "answer proved accepted"), ("fail", "discard None authentication-failed"),
+])  # fmt: skip
+async def test_what_milters_write_into_a_field_each_counts(
+    at: Vouched, word: str, expected: str, together: bool
+) -> None:
+    dmarc, spf = "dmarc=none (p=none dis=none) header.from=small.example", f"spf={word} smtp.mailfrom=small.example"
+    headers = f"X-Found: {dmarc}; {spf}\r\n" if together else f"X-Found: {dmarc}\r\nX-Found: {spf}\r\n"
+    found = await at.send(f"{word}{together:d}@small.example", headers=headers)
+    assert found.startswith(f"{expected} / spf={word} (small.example)")

@@ -454,6 +454,20 @@ async def test_reported(unbound: Unbound, name: str, origin: str) -> None:
     assert found.words.endswith(f"by {FRONT}") is trusted
 
 
+async def test_milters_that_write_a_field_each(unbound: Unbound) -> None:
+    """As OpenDMARC does for SPF and DMARC. A mailbox's provider writes one; the second came with the mail."""
+    mailbox = ImapMailbox(host="h", user="u", password_file=Path("p"), addresses=("a@b.example",), authserv_id=FRONT)
+    dmarc = f"Authentication-Results: {FRONT}; dmarc=none header.from=plain.example\r\n"
+    async with checking(unbound, {"desk": mailbox}, authserv_id=FRONT, upstream_peers=(HERE,)) as authenticator:
+        for word in ("pass", "fail"):
+            content = message("a@plain.example", extra=dmarc + said(f"spf={word} smtp.mailfrom=plain.example"))
+            ours = [mail(content, "a@plain.example", origin=origin, direct=False) for origin in ("smtp", "lmtp")]
+            for one in ours:
+                assert results(await known(authenticator, one)) == f"spf={word} dkim=none dmarc=none"
+            box = mail(content, "a@plain.example", peer="desk", origin="imap", direct=False)
+            assert results(await known(authenticator, box)) == "spf=none dkim=none dmarc=none"
+
+
 async def test_a_direct_sender_is_not_believed(unbound: Unbound) -> None:
     """Case 47: only servers named in the configuration may speak."""
     top = said("dmarc=pass header.from=pass.example")

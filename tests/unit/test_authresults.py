@@ -15,9 +15,11 @@ THEIRS = "Received: from phone (unknown [10.0.0.1]) by a.phone.example with ESMT
 GENUINE = (Stated("spf", "pass", "phone.example"), Stated("dmarc", "pass", "phone.example"))
 
 
-def read(*fields: str, authserv_id: str = ID, profile: Profile = "rfc8601") -> tuple[Stated, ...] | None:
+def read(
+    *fields: str, authserv_id: str = ID, profile: Profile = "rfc8601", several: bool = False
+) -> tuple[Stated, ...] | None:
     content = "\r\n".join([*fields, "From: hanako@phone.example", "", "body", PASSES, ""])
-    return believed(content.encode("latin-1"), authserv_id, profile)
+    return believed(content.encode("latin-1"), authserv_id, profile, several=several)
 
 
 PLACES: dict[str, tuple[list[str], tuple[Stated, ...] | None]] = {
@@ -89,6 +91,45 @@ def test_of_two_the_topmost_counts() -> None:
     assert stated is not None
     assert [one.result for one in stated] == ["fail", "fail"]
     assert [one.result for one in read(PASSES, FAILS, OURS) or ()] == ["pass", "pass"]
+
+
+def part(text: str, authserv_id: str = ID) -> str:
+    return f"Authentication-Results: {authserv_id}; {text}"
+
+
+SPF, DMARC = part("spf=pass smtp.mailfrom=a.example"), part("dmarc=none header.from=a.example")
+# fields -> methods and results, where each milter writes a field of its own
+MERGED: dict[str, tuple[list[str], str]] = {
+    "together": ([OURS, DMARC, SPF, part("dkim=none"), THEIRS], "dmarc=none spf=pass dkim=none"),
+    "others-between": ([OURS, DMARC, "X-Filter: x", PASSES.replace(ID, "evil.example"), SPF], "dmarc=none spf=pass"),
+    "about-the-hand-over": ([SPF, OURS, DMARC, THEIRS], "spf=pass dmarc=none"),
+    "below-the-sender's-own": ([OURS, DMARC, THEIRS, SPF], "dmarc=none"),
+    "same-method-again": ([OURS, DMARC, part("dmarc=pass header.from=a.example"), SPF], "dmarc=none spf=pass"),
+    "one-field-of-two-signatures": ([OURS, part("dkim=fail header.d=a.example; dkim=pass header.d=b.example"), SPF],
+                                    "dkim=fail dkim=pass spf=pass"),
+    "behind-an-open-comment": ([OURS, DMARC, PASSES.replace(ID, "x ("), SPF], "dmarc=none"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MERGED)
+def test_several_fields_of_a_server_of_ours(name: str) -> None:
+    fields, expected = MERGED[name]
+    assert " ".join(f"{one.method}={one.result}" for one in read(*fields, several=True) or ()) == expected
+    alone = " ".join(f"{one.method}={one.result}" for one in read(*fields) or ())
+    assert expected.startswith(alone)
+    assert "spf" not in alone or "dmarc" not in alone
+
+
+@pytest.mark.parametrize("authserv_id", ["kenpo.or.jp", "kenpo.example"])
+def test_whose_house_it_is(authserv_id: str) -> None:
+    """A society's neighbours under or.jp have no say in its mail."""
+    said = part("dmarc=pass header.from=a.example", authserv_id)
+    suffix = authserv_id.partition(".")[2]
+    assert read(f"Received: from x by evil.{suffix} with ESMTP", said, authserv_id=authserv_id) is None
+    inside = f"Received: from x by mx.{authserv_id} with ESMTP"
+    assert read(inside, said, authserv_id=authserv_id) is not None
+    beside = part("dmarc=pass header.from=a.example", f"mx1.{authserv_id}")
+    assert read(inside, beside, authserv_id=f"mx1.{authserv_id}") is not None
 
 
 READINGS: dict[str, list[Stated]] = {
@@ -195,7 +236,8 @@ def test_gmail() -> None:
 
 
 def test_gmail_forged() -> None:
-    """Who writes the field himself, and hands it to Google below his own Received."""
+    """Who writes the field himself, below a Received of his own. Without one it would stand where Google's does, which
+    takes out what comes in its name."""
     genuine = GMAIL[GMAIL.index("Authentication-Results: mx.google.com") :].partition("\r\nReceived: from phone")[0]
     assert genuine.endswith("header.from=docomo.ne.jp")
     without = GMAIL.replace(genuine + "\r\n", "")
@@ -220,6 +262,9 @@ def test_microsoft_forged() -> None:
         without,
         without + "\r\n" + genuine.removesuffix("\r\n"),
         without + "\r\n" + genuine + "Received: from x by y.mail.protection.outlook.com with SMTP",
+        # below Microsoft's outer server, with one that calls itself so
+        without.partition("\r\nReceived: from phone")[0] + "\r\n" + genuine
+        + "Received: from a by b.mail.protection.outlook.com with SMTP",
         without.replace("Received-SPF", "X-Spf") + "\r\nAuthentication-Results: " + PROTECTION + "; dmarc=pass",
     ]
     for content in below:

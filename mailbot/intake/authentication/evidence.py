@@ -49,7 +49,10 @@ def checked(envelope: Envelope, author: Address, lookups: Lookups) -> Authentica
 def reported(envelope: Envelope, author: Address, belief: Belief | None, lookups: Lookups) -> Authentication:
     """For a mail that came through a server of ours or a mailbox: what that server wrote, if it is to be believed, and
     the signatures of a whole mail. SPF cannot be asked: nobody knows who connected to that server."""
-    stated = authresults.believed(envelope.content, belief.authserv_id, belief.profile) if belief else None
+    several = envelope.origin != "imap"  # a mailbox's provider writes one; what else is there came with the mail
+    stated = (
+        authresults.believed(envelope.content, belief.authserv_id, belief.profile, several=several) if belief else None
+    )
     domain = Author(author.domain, lookups.txt) if stated is not None or envelope.whole else None
     signed = _signatures(envelope, domain, lookups) if domain is not None else []
     if domain is None or (stated is None and not signed):
