@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 from mailbot.mail import status
-from mailbot.mail.address import Address, never_answer
+from mailbot.mail.address import Address, never_answer, rewritten
 from mailbot.mail.authentication import Authentication, Result
 from mailbot.mail.envelope import Envelope, Purpose
 from mailbot.mail.fields import FromProblem
@@ -20,6 +20,8 @@ from mailbot.mail.status import Status
 MAX_RECEIVED = 100  # RFC 5321 section 6.3: a loop threshold is at least 100
 MAX_REFERENCES = 100
 MAX_OWN_REFERENCES = 1
+FRESH_MS = 3 * 86_400_000
+"""How old or new the Date of a mail may be that is proved by its signature alone."""
 
 
 class Reason(StrEnum):
@@ -180,7 +182,7 @@ def silence(envelope: Envelope, inbound: Inbound, purpose: Purpose, own: OwnAddr
         return _FROM_REASONS[inbound.from_problem or FromProblem.MISSING]
     if sender in own or author in own:
         return Reason.OWN_ADDRESS
-    if never_answer(sender) or never_answer(author):
+    if never_answer(author) or (never_answer(sender) and not rewritten(sender)):
         return Reason.NEVER_ANSWER_ADDRESS
     return None
 
@@ -189,18 +191,29 @@ def _proof(envelope: Envelope, inbound: Inbound, known: Authentication | None) -
     """Whether the From address may be answered: the only place that decides it."""
     sender, author = envelope.reverse_path, inbound.from_address
     same = sender is not None and author is not None and sender.key == author.key
+    other = Reason.NEVER_ANSWER_ADDRESS if sender is not None and rewritten(sender) else Reason.SENDER_MISMATCH
     if known is None:
-        return Reason.ACCEPTED if same else Reason.SENDER_MISMATCH, Tier.PROVED
+        return Reason.ACCEPTED if same else other, Tier.PROVED
     if known.dmarc is Result.PASS or (known.dmarc is not Result.FAIL and known.dkim is Result.PASS):
-        return Reason.ACCEPTED, Tier.PROVED
+        signed_only = known.dkim is Result.PASS and not known.path
+        return Reason.ACCEPTED, Tier.UNPROVED if signed_only and not _for_us(envelope, inbound) else Tier.PROVED
     if known.undecided:
         return Reason.LOOKUP_FAILED, Tier.UNPROVED
+    if other is Reason.NEVER_ANSWER_ADDRESS:
+        return other, Tier.UNPROVED
     # A domain's p=none asks others to deliver its failures; nobody asks for an automatic answer to them.
     if known.dmarc is Result.FAIL or known.spf in (Result.FAIL, Result.SOFTFAIL):
         return Reason.AUTHENTICATION_FAILED, Tier.UNPROVED
     if not same:
-        return Reason.SENDER_MISMATCH, Tier.UNPROVED
+        return other, Tier.UNPROVED
     return Reason.ACCEPTED, Tier.PROVED if known.spf is Result.PASS else Tier.UNPROVED
+
+
+def _for_us(envelope: Envelope, inbound: Inbound) -> bool:
+    """Whether the mail was written to us, and lately: who has a signed mail of somebody can send it to anybody."""
+    sent_at = inbound.sent_at
+    fresh = sent_at is not None and abs(envelope.received_at - sent_at) <= FRESH_MS
+    return fresh and any(map(inbound.names, envelope.recipients))
 
 
 _REFUSED = {Reason.AUTHENTICATION_FAILED: status.REFUSED_SENDER, Reason.LOOKUP_FAILED: status.LOOKUP_FAILED}

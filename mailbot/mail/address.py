@@ -196,8 +196,14 @@ _NEVER_ANSWER = re.compile(
     r"|owner-.*|.*-(?:request|owner|bounces?)|srs[01][-+=].*|prvs=.*",
     re.DOTALL,
 ).fullmatch
+_REWRITTEN = re.compile(r"srs[01][-+=].*|prvs=.*", re.DOTALL).fullmatch
 
 
 def never_answer(address: Address) -> bool:
     """True where the local part names a program, a list or a role that no automatic reply may be sent to."""
     return _NEVER_ANSWER(address.local.lower()) is not None
+
+
+def rewritten(address: Address) -> bool:
+    """True for a return path that a forwarder (SRS) or a server of the sender's (BATV) made of a person's own."""
+    return _REWRITTEN(address.local.lower()) is not None

@@ -34,14 +34,15 @@ class Source(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Authentication:
     """Who vouches for the From address. `spf`: of MAIL FROM. `dkim`: PASS only where a valid signature is aligned with
-    From. `words`: for staff, one line of printable ASCII, at most 200 characters. `answered`: a name server answered
-    one of the questions."""
+    From. `words`: for staff, one line of printable ASCII, at most 200 characters. `path`: SPF
+    passed for a MAIL FROM aligned with From. `answered`: a name server answered one of the questions."""
 
     dmarc: Result = Result.NONE
     spf: Result = Result.NONE
     dkim: Result = Result.NONE
     source: Source = Source.NOWHERE
     words: str = ""
+    path: bool = False
     answered: bool = False
 
     @property

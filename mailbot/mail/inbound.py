@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Set
 from dataclasses import dataclass
+from email.utils import mktime_tz, parsedate_tz
 
 from mailbot.mail.address import LEGACY_DOMAINS, Address
 from mailbot.mail.envelope import Purpose
@@ -37,6 +38,21 @@ class Inbound:
     robot: bool = False  # carries the header of a robot of this kind
     broken: str | None = None
     block: bytes = b""
+    to: bytes = b""  # To and Cc; empty where one of them or Date stands twice, for a signature holds for one of each
+
+    @property
+    def sent_at(self) -> int | None:
+        """What Date says, in milliseconds since the epoch."""
+        try:
+            found = parsedate_tz(self.date)
+            return mktime_tz(found) * 1000 if found else None
+        except (ValueError, TypeError, IndexError, OverflowError):  # no date that could be
+            return None
+
+    def names(self, address: Address) -> bool:
+        """Whether To or Cc does."""
+        text = re.escape(address.text.encode("ascii"))
+        return re.search(rb"(?<![^\s<,:;\"'(])" + text + rb"(?![^\s>,;\"')])", self.to, re.IGNORECASE) is not None
 
     @property
     def subject(self) -> str:
@@ -132,6 +148,7 @@ def facts(content: bytes, legacy_domains: Set[str] = LEGACY_DOMAINS) -> Inbound:
     answered = _MESSAGE_IDS(b" ".join(fields.get(b"references", ()))) if b"references" in fields else []
     ids = [*answered, *_MESSAGE_IDS(b" ".join(fields[b"in-reply-to"]))] if b"in-reply-to" in fields else answered
 
+    to, copied = fields.get(b"to", []), fields.get(b"cc", [])
     return Inbound(
         address,
         problem,
@@ -145,6 +162,7 @@ def facts(content: bytes, legacy_domains: Set[str] = LEGACY_DOMAINS) -> Inbound:
         ROBOT_HEADER.lower() in fields,
         None,
         block,
+        b" ".join((*to, *copied)) if max(len(to), len(copied), len(fields.get(b"date", ()))) <= 1 else b"",
     )
 
 

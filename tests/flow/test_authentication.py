@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,7 @@ class Case:
     def content(self) -> bytes:
         lines = f"{self.extra}From: {self.author}\r\nTo: {TO}\r\nReply-To: victim@proved.example\r\n"
         lines += f"Sender: victim@proved.example\r\nSubject: x\r\nMessage-ID: <{self.id}@phone.example>\r\n"
-        content = f"{lines}Date: Fri, 20 Nov 2026 12:00:00 +0900\r\n\r\nvictim@proved.example\r\n".encode()
+        content = f"{lines}Date: {formatdate()}\r\n\r\nvictim@proved.example\r\n".encode()
         return signed(content, self.signer) if self.signer else content
 
 

@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import Any
 
 import dkim
@@ -49,7 +50,7 @@ class Vouched:
         """A blank mail through Postfix -> its inbox row, as `action tier reason`, and what staff read of its checks."""
         sender = sender or author
         lines = f"From: {author}\r\nTo: {TO}\r\nMessage-ID: <{time.monotonic_ns()}@phone.example>\r\n"
-        mail = f"{headers}{lines}Date: Fri, 20 Nov 2026 12:00:00 +0900\r\nSubject: \r\n\r\n{body}".encode()
+        mail = f"{headers}{lines}Date: {formatdate()}\r\nSubject: \r\n\r\n{body}".encode()
         if sign:
             mail = dkim.sign(mail, b"s1", b"phone.example", self.key, include_headers=[b"from", b"to", b"date"]) + mail
 

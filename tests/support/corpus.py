@@ -43,6 +43,10 @@ OWN = OwnAddresses.of(
 )
 
 
+RECEIVED_AT = 1_795_176_000_000
+"""20 November 2026, 12:00 UTC: the day on which nearly all mails of the corpus were written."""
+
+
 @dataclass(frozen=True)
 class Specimen:
     """One mail. `name` is `folder/stem`."""
@@ -75,7 +79,9 @@ class Specimen:
         if not {"spf", "dkim", "dmarc"} & self.wanted.keys():
             return None
         dmarc, spf, dkim = (Result(self.wanted.get(name, "none")) for name in ("dmarc", "spf", "dkim"))
-        return Authentication(dmarc, spf, dkim, Source.CHECKED)
+        author = facts(self.content).from_address
+        aligned = self.mail_from is not None and author is not None and self.mail_from.domain == author.domain
+        return Authentication(dmarc, spf, dkim, Source.CHECKED, path=aligned and spf is Result.PASS)
 
     @property
     def action(self) -> str:
@@ -89,7 +95,7 @@ class Specimen:
             self.mail_from,
             (ROBOT,),
             content,
-            0,
+            RECEIVED_AT,
             self.wanted.get("peer", "198.51.100.7"),
             self.wanted.get("helo", "mx.example"),
             "smtp",

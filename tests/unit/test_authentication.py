@@ -226,7 +226,9 @@ async def test_alignment(unbound: Unbound, name: str) -> None:
     content = message(f"hanako@{author}")
     content = signed(content, signer) if signer else content
     async with checking(unbound) as authenticator:
-        assert results(await known(authenticator, mail(content, f"hanako@{sender}"))) == expected
+        found = await known(authenticator, mail(content, f"hanako@{sender}"))
+    assert results(found) == expected
+    assert found.path is (sender == author and found.spf is Result.PASS)
 
 
 GOOD = message("hanako@pass.example")

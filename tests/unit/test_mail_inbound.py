@@ -308,3 +308,26 @@ def test_any_charset_and_bytes_decode(raw: bytes, charset: str) -> None:
     assert isinstance(decode_charset(raw, charset), str)
     assert isinstance(decode_charset(b"\x1b$B" + raw, "iso-2022-jp"), str)
     assert escaped(decode_charset(raw, "utf-8")).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("extra", "to"),
+    [
+        (b"To: a@e.jp\r\n", b" a@e.jp\r"),
+        (b"Cc: b@e.jp\r\nTo: a@e.jp\r\n", b" a@e.jp\r  b@e.jp\r"),
+        (b"To: a@e.jp\r\nTO: b@e.jp\r\n", b""),
+        (b"To: a@e.jp\r\nCc: a@e.jp\r\ncc: b@e.jp\r\n", b""),
+        (b"To: a@e.jp\r\nDate: Fri, 20 Nov 2026 10:00:00 +0900\r\n", b""),
+        (b"", b""),
+    ],
+)
+def test_whom_it_names_where_a_signature_holds_for_it(extra: bytes, to: bytes) -> None:
+    """A second field of a name could be put on top of a signed one."""
+    assert facts(extra + PLAIN).to == to
+
+
+@given(st.text(max_size=100))
+def test_a_date_is_read_or_not(text: str) -> None:
+    sent_at = facts(b"Date: " + text.encode("utf-8", "replace").replace(b"\n", b"") + b"\r\n\r\n").sent_at
+    assert sent_at is None or isinstance(sent_at, int)
+    assert facts(PLAIN).sent_at == 1_795_136_400_000

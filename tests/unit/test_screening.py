@@ -1,11 +1,13 @@
 """Verdicts: who is answered, and the one reason for every silence."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from mailbot.intake.screening import EXPLANATIONS, Action, OwnAddresses, Reason, judge
 from mailbot.mail.address import Address, parse_mailbox
+from mailbot.mail.authentication import Authentication, Result
 from mailbot.mail.envelope import Envelope, Purpose
 from mailbot.mail.inbound import Inbound
 
@@ -80,6 +82,63 @@ def test_reason(envelope: Envelope, inbound: Inbound, purpose: Purpose, reason: 
 def test_one_message_to_several_of_our_addresses_has_one_answer() -> None:
     envelope = replace(ENVELOPE, recipients=(ROBOT, parse_mailbox("saihakko@kenpo.example")))
     assert judge(envelope, BLANK, Purpose.REGISTRATION, OWN, None).address == TARO
+
+
+PROVED, SIGNED = Authentication(dmarc=Result.PASS, path=True), Authentication(dmarc=Result.PASS, dkim=Result.PASS)
+NOW = 1_795_176_000_000  # 20 November 2026, 12:00 UTC
+WRITTEN = replace(BLANK, date="Fri, 20 Nov 2026 21:00:00 +0900", to=b"=?utf-8?b?44Kk?= <Toroku@kenpo.example>")
+
+
+@pytest.mark.parametrize(
+    ("path", "known", "reason"),
+    [
+        ("prvs=1234=taro@docomo.ne.jp", PROVED, "accepted"),
+        ("prvs=1234=taro@docomo.ne.jp", Authentication(dkim=Result.PASS, spf=Result.FAIL), "accepted"),
+        ("SRS0=ab=cd=docomo.ne.jp=taro@club.example", SIGNED, "accepted"),
+        ("SRS1=ab=cd=docomo.ne.jp=taro@club.example", Authentication(dmarc=Result.TEMPERROR), "lookup-failed"),
+        ("SRS0=ab=cd=docomo.ne.jp=taro@club.example", Authentication(spf=Result.PASS), "never-answer-address"),
+        ("SRS0=ab=cd=docomo.ne.jp=taro@club.example", Authentication(dmarc=Result.FAIL), "never-answer-address"),
+        ("prvs=1234=taro@docomo.ne.jp", None, "never-answer-address"),
+        ("bounces+1-taro=e.jp@docomo.ne.jp", PROVED, "never-answer-address"),
+        ("mailer-daemon@docomo.ne.jp", PROVED, "never-answer-address"),
+    ],
+)
+def test_a_return_path_made_of_a_persons_own(path: str, known: Authentication | None, reason: str) -> None:
+    """BATV and SRS: who is proved as the author is answered there, whatever became of MAIL FROM on its way."""
+    verdict = judge(replace(ENVELOPE, reverse_path=parse_mailbox(path)), BLANK, Purpose.REGISTRATION, OWN, known)
+    assert verdict.reason == reason
+    assert verdict.address == (TARO if reason == "accepted" else None)
+    author = replace(BLANK, from_address=parse_mailbox("prvs=1=taro@docomo.ne.jp"))
+    assert judge(ENVELOPE, author, Purpose.REGISTRATION, OWN, PROVED).reason == "never-answer-address"
+
+
+@pytest.mark.parametrize(
+    ("facts", "known", "tier"),
+    [
+        ({}, SIGNED, "proved"),
+        ({"date": "Tue, 17 Nov 2026 21:00:00 +0900"}, SIGNED, "proved"),
+        ({"date": "Tue, 17 Nov 2026 20:59:59 +0900"}, SIGNED, "unproved"),
+        ({"date": "Mon, 23 Nov 2026 21:00:01 +0900"}, SIGNED, "unproved"),
+        ({"date": ""}, SIGNED, "unproved"),
+        ({"date": "Fri, 20 Nov 99999 21:00:00 +0900"}, SIGNED, "unproved"),
+        ({"to": b"hanako@evil.example"}, SIGNED, "unproved"),
+        ({"to": b"xtoroku@kenpo.example"}, SIGNED, "unproved"),
+        ({"to": b"toroku@kenpo.example.evil.example"}, SIGNED, "unproved"),
+        ({"to": b"hanako@evil.example, toroku@KENPO.example"}, SIGNED, "proved"),
+        ({"to": b""}, SIGNED, "unproved"),
+        ({"to": b"", "date": ""}, PROVED, "proved"),
+        ({"to": b"", "date": ""}, replace(SIGNED, path=True), "proved"),
+        ({"to": b"", "date": ""}, Authentication(dmarc=Result.PASS), "proved"),
+        ({"to": b""}, Authentication(dkim=Result.PASS), "unproved"),
+    ],
+)
+def test_a_signature_alone_proves_mail_that_was_written_to_us_lately(
+    facts: dict[str, Any], known: Authentication, tier: str
+) -> None:
+    """Who has a signed mail of somebody can send it to anybody, from anywhere and at any time."""
+    envelope = replace(ENVELOPE, received_at=NOW, reverse_path=parse_mailbox("x@evil.example"))
+    verdict = judge(envelope, replace(WRITTEN, **facts), Purpose.REGISTRATION, OWN, known)
+    assert (verdict.reason, verdict.tier) == ("accepted", tier)
 
 
 def test_every_reason_is_explained() -> None:

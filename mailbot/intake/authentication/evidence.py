@@ -99,7 +99,7 @@ def _judged(author: Author, mail_from: _Proof, signed: Iterable[_Proof]) -> Auth
         dmarc = Result.NONE
     else:
         dmarc = Result.TEMPERROR if Result.TEMPERROR in (own, sent) else Result.FAIL
-    return Authentication(dmarc=dmarc, spf=mail_from.result, dkim=own)
+    return Authentication(dmarc=dmarc, spf=mail_from.result, dkim=own, path=sent is Result.PASS)
 
 
 def _best(author: Author, proofs: list[_Proof], mode: str) -> Result:
