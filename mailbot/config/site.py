@@ -51,11 +51,18 @@ def _inner(text: str) -> str:
     return text
 
 
+WIDEST = {4: 8, 6: 16}
+"""Prefixes of the largest networks that can be meant to be ours."""
+
+
 def _network(text: str) -> str:
     try:
-        ip_network(text, strict=False)
+        network = ip_network(text, strict=False)
     except ValueError:
         raise ValueError(f"expected an IP address or a network such as 192.0.2.0/24, not {text!r}") from None
+    if network.prefixlen < WIDEST[network.version]:
+        widest = f"/{WIDEST[network.version]} for IPv{network.version}"
+        raise ValueError(f"expected a network of our own, {widest} at the widest, not {text!r}")
     return text
 
 

@@ -555,6 +555,31 @@ async def test_one_network_cannot_keep_everybody_waiting(unbound: Unbound) -> No
         assert all(one.undecided for one in await asyncio.gather(*waiting))
 
 
+@pytest.mark.parametrize("front", [{"upstream_peers": (ELSEWHERE,)}, {}])
+async def test_a_server_of_ours_is_no_one_network(
+    unbound: Unbound, front: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its mails are everybody's: they may hold all threads, where others of one network have a quarter."""
+    most, busy, lock = [0], [0], threading.Lock()
+    together = threading.Barrier(4) if front else None
+
+    def examine(*_: Any) -> Authentication:
+        with lock:
+            busy[0] += 1
+            most[0] = max(most[0], busy[0])
+        if together is not None:
+            together.wait(30)
+        with lock:
+            busy[0] -= 1
+        return Authentication()
+
+    async with checking(unbound, threads=4, **front) as authenticator:
+        monkeypatch.setattr(authenticator, "_examine", examine)
+        sent = [mail(message(f"a@{n}.example"), f"a@{n}.example", peer=ELSEWHERE) for n in range(4)]
+        await asyncio.gather(*(known(authenticator, one) for one in sent))
+    assert most == [4 if front else 1]
+
+
 # what stands above the forged mail
 STRANGERS_SIGNATURES = {
     "a-server-with-a-fault": lambda: bare(d="broken.example"),
