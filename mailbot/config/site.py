@@ -176,7 +176,8 @@ class AuthenticationSection(Section):
     message_lookups: PositiveInt = 40
     """Most look-ups of one mail."""
     tries: PositiveInt = 3
-    """A mail whose look-ups fail this often is taken as one whose sender nobody knows; it is never dropped for it."""
+    """A mail whose look-ups fail this often is taken as one whose sender nobody knows, but never dropped as
+    one too many of them."""
     kept_bytes: PositiveInt = 64 * 1024 * 1024
     """Memory for signed mails on their way in, all together; beyond it senders are asked to try again."""
 
