@@ -14,7 +14,7 @@ from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.intake.imap.wire import Selected
-from mailbot.store.alarms import alarms
+from mailbot.store.alarms import Alarm, alarms
 from mailbot.store.engine import insert
 from mailbot.store.keys import among, values
 from mailbot.store.tables import imap_folder, imap_message, inbox
@@ -44,7 +44,7 @@ class Why(StrEnum):
     REFUSED = "refused"
 
 
-DOWN = ("imap-down", "imap-refused")
+DOWN = (Alarm.IMAP_DOWN, Alarm.IMAP_REFUSED)
 """Alarms of a mailbox that cannot be read; their text is `mailbox NAME: words`."""
 TOLD = (Why.TOO_OLD, Why.RENUMBERED, Why.REFUSED)
 """Of these staff are told: a person may wait for an answer."""
