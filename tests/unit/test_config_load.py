@@ -68,9 +68,11 @@ def test_a_variable_is_a_toml_value(folder: Path, text: str, value: tuple[str, .
 
 
 def test_a_variable_is_plain_text_where_that_is_no_toml(folder: Path) -> None:
-    environment = {"MAILBOT_RELAY_URL": "smtp://relay.example:25", "MAILBOT_COURIER_BATCH": "7"}
+    environment = {"MAILBOT_AUTHENTICATION_MODE": "enforce", "MAILBOT_COURIER_BATCH": "7"}
+    environment["MAILBOT_RELAY_URL"] = "smtp://relay.example:25"
     site = loaded(folder, environment).site
     assert (site.relay.url, site.courier.batch) == ("smtp://relay.example:25", 7)
+    assert site.authentication.mode == "enforce"
 
 
 def test_a_variable_wins_over_the_file(folder: Path) -> None:
