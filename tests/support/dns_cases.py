@@ -232,8 +232,8 @@ def mx_case(id_: str, records: list[str], look: Look, mark: str, words: str = ""
 MX = [
     mx_case("good", [f"MX 10 {OWN}."], mail_in(), "ok", OWN),
     mx_case("good-of-two", ["MX 20 mx.elsewhere.example.", f"MX 10 {OWN.upper()}."], mail_in(), "ok"),
-    mx_case("prefers-another", ["MX 10 mx.elsewhere.example.", f"MX 20 {OWN}."], mail_in(), "MEND", "not reach the robot"),
-    mx_case("half-of-it", ["MX 10 mx.elsewhere.example.", f"MX 10 {OWN}."], mail_in(), "MEND", "not reach the robot"),
+    mx_case("prefers-another", ["MX 10 mx.elsewhere.example.", f"MX 20 {OWN}."], mail_in(), "MEND", "not reach"),
+    mx_case("half-of-it", ["MX 10 mx.elsewhere.example.", f"MX 10 {OWN}."], mail_in(), "MEND", "not reach"),
     mx_case("none", [], mail_in(), "MEND", "no record"),
     mx_case("none-with-a-server-in-front", [], mail_in(behind=True), "MEND", "no record", False),
     mx_case("nowhere-with-a-server-in-front", ["MX 10 gone.example."], mail_in(behind=True), "MEND", "", False),
