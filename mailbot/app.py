@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import pwd
 import secrets
 import signal
 import socket
-import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from functools import partial
@@ -23,8 +20,6 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import argon2
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from mailbot import credentials, resources
 from mailbot.config import ConfigError, Settings, Society, carriers, load, split_endpoint
@@ -32,14 +27,15 @@ from mailbot.credentials import KeyRing, Passwords, RingError
 from mailbot.delivery.courier import Courier
 from mailbot.delivery.relay import Relay
 from mailbot.delivery.relays import RelayProblem, open_relay
+from mailbot.dkimkeys import lying_keys, make_keys, open_signer
 from mailbot.dns import Resolver
 from mailbot.intake.authentication import Authenticator, unchecked
 from mailbot.intake.imap import ImapIntake
 from mailbot.intake.reception import Reception
 from mailbot.intake.smtp import SmtpListener, tls_context
 from mailbot.letters import Letters, lint
-from mailbot.mail.dkim import Key, Signer, generate_key, load_key
 from mailbot.mail.network import Peers
+from mailbot.private import CHOWN, StartProblem, read_private, user, write_private
 from mailbot.registration import consents, steps
 from mailbot.registration.context import Context
 from mailbot.store import Store, open_store, schema
@@ -61,62 +57,10 @@ class Role(StrEnum):
     WEB = "web"
 
 
-class StartProblem(Exception):
-    """The robot cannot start; `problems` are sentences that say what to do."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = tuple(problems)
-
-
 def template_folders(settings: Settings) -> list[Path]:
     """The installation's own templates first, then those that come with mailbot."""
     own = settings.site.site.templates
     return [*([own] if own != Path() else []), resources.folder("templates")]
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """A new file of mode 0600, whole or not at all; one that another role made meanwhile stays."""
-    with _mendable(path, "written"):
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # made with mode 0600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            with contextlib.suppress(FileExistsError):
-                os.link(name, path)
-        finally:
-            Path(name).unlink()
-
-
-def read_private(path: Path) -> bytes:
-    """A secret file; raises StartProblem when others may read it, or we may not."""
-    with _mendable(path, "read"):
-        if path.stat().st_mode & 0o077:
-            raise StartProblem([f"{path}: others can read this secret: run `chmod 600 {path}`"])
-        return path.read_bytes()
-
-
-@contextlib.contextmanager
-def _mendable(path: Path, verb: str) -> Iterator[None]:
-    """What the system refuses is a StartProblem with words."""
-    try:
-        yield
-    except OSError as error:
-        raise StartProblem([f"{path}: cannot be {verb} by {_user()} ({error.strerror}): {_CHOWN}"]) from error
-
-
-_CHOWN = "run this as the robot's user; if that is who it is, chown the file and its folder to it"
-
-
-def _user() -> str:
-    """Whose rights count. The environment may name somebody else."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return f"user {os.geteuid()}"
 
 
 async def open_database(settings: Settings) -> Store:
@@ -141,7 +85,7 @@ async def open_database(settings: Settings) -> Store:
 def _unopened(settings: Settings, error: Exception) -> str:
     words = f"the database cannot be opened: {getattr(error, 'orig', None) or error}"
     path = settings.database_url.partition(":///")[2]
-    return f"{words} ({path}, as {_user()}): {_CHOWN}" if settings.database_url.startswith("sqlite") else words
+    return f"{words} ({path}, as {user()}): {CHOWN}" if settings.database_url.startswith("sqlite") else words
 
 
 async def open_ring(settings: Settings, store: Store, now: int) -> KeyRing:
@@ -164,70 +108,6 @@ async def open_ring(settings: Settings, store: Store, now: int) -> KeyRing:
     except (RingError, schema.SchemaError) as error:
         raise StartProblem([str(error)]) from error
     return ring
-
-
-def open_signer(settings: Settings) -> Signer:
-    """Signs with the keys whose selectors the configuration names. Raises StartProblem, also where one is missing."""
-    if missing := missing_keys(settings):
-        raise StartProblem(missing)
-    keys: list[tuple[bytes, Key]] = []
-    for selector, kind in signing(settings):
-        path = settings.site.dkim.file(selector)
-        key = read_key(path)
-        if not isinstance(key, kind):
-            raise StartProblem([f"{path}: not the kind of key that the configuration wants under this name"])
-        keys.append((selector.encode(), key))
-    return Signer(keys)
-
-
-def signing(settings: Settings) -> list[tuple[str, type[Key]]]:
-    """Selectors that sign, and the kind of key each wants."""
-    section = settings.site.dkim
-    wanted: list[tuple[str, type[Key]]] = [
-        (section.selector, RSAPrivateKey),
-        (section.ed25519_selector, Ed25519PrivateKey),
-    ]
-    return [(selector, kind) for selector, kind in wanted if selector]
-
-
-def missing_keys(settings: Settings) -> list[str]:
-    """What to do about each signing key that is not there. Another key under a selector that is published already would
-    break every signature, so none is made by the way."""
-    files = [settings.site.dkim.file(selector) for selector, _ in signing(settings)]
-    return [
-        f"{path}: this DKIM key is missing: copy it from the machine that has it; where there never was one, "
-        "`mailbot keys dkim --make` makes it"
-        for path in files
-        if not path.exists()
-    ]
-
-
-def make_keys(settings: Settings) -> None:
-    """Makes the signing keys that are not there."""
-    for selector, kind in signing(settings):
-        path = settings.site.dkim.file(selector)
-        if not path.exists():
-            write_private(path, generate_key(ed25519=kind is Ed25519PrivateKey))
-
-
-def lying_keys(settings: Settings) -> list[str]:
-    """Selectors of all keys in the folder; a new installation has none."""
-    return sorted(path.stem.removeprefix("dkim-") for path in settings.site.dkim.folder.glob("dkim-*.pem"))
-
-
-def dkim_keys(settings: Settings) -> dict[str, Key]:
-    """Selector -> key, of all that lie in the folder: those that sign first, then the next and the former ones."""
-    lying = lying_keys(settings)
-    first = [selector for selector, _ in signing(settings) if selector in lying]
-    return {selector: read_key(settings.site.dkim.file(selector)) for selector in dict.fromkeys([*first, *lying])}
-
-
-def read_key(path: Path) -> Key:
-    """The DKIM key in a file. Raises StartProblem."""
-    try:
-        return load_key(read_private(path))
-    except ValueError as error:
-        raise StartProblem([f"{path}: not a private key in PEM form that DKIM can use"]) from error
 
 
 def open_passwords(settings: Settings) -> Passwords:

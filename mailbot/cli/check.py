@@ -12,7 +12,7 @@ from typing import Annotated, cast
 
 import typer
 
-from mailbot import app
+from mailbot import app, dkimkeys
 from mailbot.cli import common
 from mailbot.cli.queue import held_words
 from mailbot.config import ConfigError, Settings
@@ -23,6 +23,7 @@ from mailbot.dns import LookupFailed, Resolver
 from mailbot.intake.imap import login_problem
 from mailbot.intake.smtp import tls_context
 from mailbot.office.dnscheck import Answers, examine
+from mailbot.private import StartProblem
 from mailbot.registration import stops
 
 
@@ -79,9 +80,9 @@ def _row(what: str, mark: str, words: str, paste: tuple[str, ...] = ()) -> Row:
 def _dns(addresses: list[str], helo: str) -> list[Row]:
     try:
         settings = common.settings()
-        keys = app.dkim_keys(settings)
+        keys = dkimkeys.dkim_keys(settings)
         known = [str(ip_address(address)) for address in addresses]
-    except (ConfigError, app.StartProblem) as error:
+    except (ConfigError, StartProblem) as error:
         raise common.fail(error) from None
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--address") from None
@@ -93,7 +94,7 @@ def _dns(addresses: list[str], helo: str) -> list[Row]:
         addresses=known,
         now=time.time_ns() // 1_000_000,
     )
-    missing = [_row("DKIM key", "MEND", words) for words in app.missing_keys(settings)]
+    missing = [_row("DKIM key", "MEND", words) for words in dkimkeys.missing_keys(settings)]
     return [*missing, *(_row(one.what, one.mark, one.words, one.paste) for one in found)]
 
 
@@ -174,13 +175,13 @@ async def _checks() -> AsyncIterator[tuple[str, bool, str]]:
                 held = held_words(await stops.held(tx))
             yield "outgoing mail", not held, "; ".join(held) or "leaves as it comes"
             yield "keys", True, f"ring {ctx.ring.fingerprint()[:8]}, active key {ctx.ring.active(now).letter}"
-        if app.lying_keys(settings):
-            app.open_signer(settings)
-            selectors = [selector for selector, _ in app.signing(settings)]
+        if dkimkeys.lying_keys(settings):
+            dkimkeys.open_signer(settings)
+            selectors = [selector for selector, _ in dkimkeys.signing(settings)]
             yield "DKIM", True, f"signs with {' and '.join(selectors)}; `mailbot check --dns` compares with the DNS"
         else:
             yield "DKIM", True, "no key yet: the first start makes it, or before it `mailbot keys dkim --make`"
-    except app.StartProblem as error:
+    except StartProblem as error:
         for text in error.problems:
             yield "database and keys", False, text
     if settings.site.smtp.tls_certificate != Path():

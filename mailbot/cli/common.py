@@ -23,6 +23,7 @@ from rich.table import Table
 
 from mailbot import app
 from mailbot.config import ConfigError, Settings, load
+from mailbot.private import StartProblem
 from mailbot.registration.context import Context
 from mailbot.store.clock import Clock
 
@@ -96,7 +97,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     """Runs a command's coroutine; what people can mend becomes words and status 1, not a trace."""
     try:
         return asyncio.run(work)
-    except (ConfigError, app.StartProblem, Failed) as error:
+    except (ConfigError, StartProblem, Failed) as error:
         raise fail(error) from None
 
 

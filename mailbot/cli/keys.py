@@ -6,12 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from mailbot import app, audit, credentials
+from mailbot import audit, credentials, dkimkeys
 from mailbot.cli import common
 from mailbot.config import Settings
 from mailbot.mail.dkim import Key, generate_key, next_selector
 from mailbot.office import keywork
 from mailbot.office.dnscheck.records import dkim_records, zone_line
+from mailbot.private import StartProblem, write_private
 
 ACTIVATION_MINUTES = 10
 
@@ -121,9 +122,9 @@ def dkim(
     """The DNS records that make our signatures verifiable: every key for every sender domain."""
     loaded = common.settings()
     if make:
-        app.make_keys(loaded)
-    elif missing := app.missing_keys(loaded):
-        raise common.fail(app.StartProblem(missing))
+        dkimkeys.make_keys(loaded)
+    elif missing := dkimkeys.missing_keys(loaded):
+        raise common.fail(StartProblem(missing))
     _show_keys(loaded, json)
 
 
@@ -131,13 +132,13 @@ def dkim_rotate(json: common.Json = False) -> None:
     """Make the next DKIM keys beside those that sign, and print what to publish before they do."""
     loaded = common.settings()
     lines = []
-    for (old, kind), option in zip(app.signing(loaded), ("selector", "ed25519_selector"), strict=False):
+    for (old, kind), option in zip(dkimkeys.signing(loaded), ("selector", "ed25519_selector"), strict=False):
         new = next_selector(old)
         while _taken(loaded, new, kind):
             new = next_selector(new)
         path = loaded.site.dkim.file(new)
         if not path.exists():
-            app.write_private(path, generate_key(ed25519=option != "selector"))
+            write_private(path, generate_key(ed25519=option != "selector"))
         lines.append(f'{option} = "{new}"')
     _show_keys(loaded, json)
     if not json:
@@ -152,8 +153,8 @@ def dkim_rotate(json: common.Json = False) -> None:
 def _taken(loaded: Settings, selector: str, kind: type[Key]) -> bool:
     """Whether this name signs already, or belongs to a key of the other kind."""
     path = loaded.site.dkim.file(selector)
-    signs = selector in (old for old, _ in app.signing(loaded))
-    return signs or (path.exists() and not isinstance(app.read_key(path), kind))
+    signs = selector in (old for old, _ in dkimkeys.signing(loaded))
+    return signs or (path.exists() and not isinstance(dkimkeys.read_key(path), kind))
 
 
 def _show_keys(loaded: Settings, json: bool) -> None:
@@ -164,7 +165,7 @@ def _show_keys(loaded: Settings, json: bool) -> None:
                 **record.row(),
                 "signs": selector in (section.selector, section.ed25519_selector),
             }
-            for selector, key in app.dkim_keys(loaded).items()
+            for selector, key in dkimkeys.dkim_keys(loaded).items()
             for record in dkim_records(loaded.societies.values(), selector, key)
         ]
 

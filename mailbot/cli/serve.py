@@ -11,6 +11,7 @@ import uvloop
 from mailbot import app, telemetry
 from mailbot.cli import common
 from mailbot.config import ConfigError
+from mailbot.private import StartProblem
 
 
 def register(command: typer.Typer) -> None:
@@ -28,7 +29,7 @@ def serve(
         telemetry.configure(log.level, log.format)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(app.serve(common.options.config, role or list(app.Role)))
-    except* (ConfigError, app.StartProblem) as errors:
+    except* (ConfigError, StartProblem) as errors:
         raise common.fail(errors.exceptions[0]) from None
     except* OSError as errors:
         raise common.fail(errors.exceptions[0]) from None

@@ -11,14 +11,15 @@ from pathlib import Path
 import dkim
 import pytest
 
-from mailbot.app import read_key, write_private
 from mailbot.config.site import RelaySection
 from mailbot.delivery.relays import open_relay
+from mailbot.dkimkeys import read_key
 from mailbot.letters import letters_of
 from mailbot.mail.address import Address
 from mailbot.mail.dkim import Key, Signer, generate_key, load_key
 from mailbot.mail.status import OutcomeKind
 from mailbot.office.dnscheck.records import Record, dkim_records
+from mailbot.private import write_private
 from tests.golden import update as golden
 from tests.support.opendkim import opendkim, opendkim_testkey
 from tests.support.postfix import postfix

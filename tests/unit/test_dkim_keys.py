@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from mailbot import app
+from mailbot import app, dkimkeys
 from mailbot.cli import build
 from mailbot.config import Settings
 from mailbot.config.site import DkimSection, Site, SiteSection
 from mailbot.mail.dkim import generate_key
+from mailbot.private import StartProblem, write_private
 from tests.support.robot import REPOSITORY
 
 
@@ -27,65 +28,65 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_what_is_missing_is_made_when_asked_for_and_kept(tmp_path: Path) -> None:
-    app.make_keys(settings(tmp_path))
+    dkimkeys.make_keys(settings(tmp_path))
     first = files(tmp_path)
     assert list(first) == ["dkim-mailbot1.pem"]
-    app.make_keys(settings(tmp_path, ed25519="ed1"))
+    dkimkeys.make_keys(settings(tmp_path, ed25519="ed1"))
     both = files(tmp_path)
     assert both.keys() == {"dkim-mailbot1.pem", "dkim-ed1.pem"}
     assert both["dkim-mailbot1.pem"] == first["dkim-mailbot1.pem"]
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
-    app.make_keys(settings(tmp_path, ed25519="ed1"))
+    dkimkeys.make_keys(settings(tmp_path, ed25519="ed1"))
     assert files(tmp_path) == both
 
 
 def test_a_missing_key_is_a_problem_and_none_is_made_by_the_way(tmp_path: Path) -> None:
-    app.write_private(tmp_path / "dkim-old.pem", generate_key())
-    with pytest.raises(app.StartProblem, match=r"dkim-mailbot1\.pem: this DKIM key is missing: copy it") as caught:
-        app.open_signer(settings(tmp_path, ed25519="ed1"))
+    write_private(tmp_path / "dkim-old.pem", generate_key())
+    with pytest.raises(StartProblem, match=r"dkim-mailbot1\.pem: this DKIM key is missing: copy it") as caught:
+        dkimkeys.open_signer(settings(tmp_path, ed25519="ed1"))
     assert len(caught.value.problems) == 2
-    assert app.dkim_keys(settings(tmp_path)).keys() == {"old"}
+    assert dkimkeys.dkim_keys(settings(tmp_path)).keys() == {"old"}
     assert list(files(tmp_path)) == ["dkim-old.pem"]
 
 
 def test_one_signature_for_each_key(tmp_path: Path) -> None:
     mail = b"From: a@b.example\r\nTo: c@d.example\r\n\r\nx\r\n"
-    app.make_keys(settings(tmp_path, ed25519="ed1"))
-    assert app.open_signer(settings(tmp_path)).sign(mail).count(b"DKIM-Signature:") == 1
-    signed = app.open_signer(settings(tmp_path, ed25519="ed1")).sign(mail)
+    dkimkeys.make_keys(settings(tmp_path, ed25519="ed1"))
+    assert dkimkeys.open_signer(settings(tmp_path)).sign(mail).count(b"DKIM-Signature:") == 1
+    signed = dkimkeys.open_signer(settings(tmp_path, ed25519="ed1")).sign(mail)
     assert (signed.count(b"a=rsa-sha256"), signed.count(b"a=ed25519-sha256")) == (1, 1)
     assert signed.index(b"a=rsa-sha256") < signed.index(b"a=ed25519-sha256")
 
 
 @pytest.mark.parametrize(("option", "ed25519"), [("selector", True), ("ed25519", False)])
 def test_a_key_of_the_other_kind_is_refused(tmp_path: Path, option: str, ed25519: bool) -> None:
-    app.write_private(tmp_path / "dkim-good.pem", generate_key())
-    app.write_private(tmp_path / "dkim-k.pem", generate_key(ed25519=ed25519))
-    with pytest.raises(app.StartProblem, match=r"dkim-k\.pem: not the kind of key"):
-        app.open_signer(settings(tmp_path, **{"selector": "good", option: "k"}))
+    write_private(tmp_path / "dkim-good.pem", generate_key())
+    write_private(tmp_path / "dkim-k.pem", generate_key(ed25519=ed25519))
+    with pytest.raises(StartProblem, match=r"dkim-k\.pem: not the kind of key"):
+        dkimkeys.open_signer(settings(tmp_path, **{"selector": "good", option: "k"}))
 
 
 def test_a_file_that_others_can_read_or_that_is_no_key_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "dkim-mailbot1.pem"
-    app.write_private(file, b"no key")
-    with pytest.raises(app.StartProblem, match="not a private key in PEM form"):
-        app.open_signer(settings(tmp_path))
+    write_private(file, b"no key")
+    with pytest.raises(StartProblem, match="not a private key in PEM form"):
+        dkimkeys.open_signer(settings(tmp_path))
     file.chmod(0o644)
-    with pytest.raises(app.StartProblem, match="chmod 600"):
-        app.open_signer(settings(tmp_path))
+    with pytest.raises(StartProblem, match="chmod 600"):
+        dkimkeys.open_signer(settings(tmp_path))
 
 
 def test_what_the_system_refuses_is_said_in_words(tmp_path: Path) -> None:
     (tmp_path / "dkim-mailbot1.pem").mkdir(0o700)  # a folder: not even root reads it as a file
-    with pytest.raises(app.StartProblem, match=r"dkim-mailbot1\.pem: cannot be read by \w+ .*chown"):
-        app.open_signer(settings(tmp_path))
-    with pytest.raises(app.StartProblem, match=r"cannot be written by \w+ .*chown"):
-        app.write_private(Path("/proc/none/dkim-k.pem"), b"key")
+    with pytest.raises(StartProblem, match=r"dkim-mailbot1\.pem: cannot be read by \w+ .*chown"):
+        dkimkeys.open_signer(settings(tmp_path))
+    with pytest.raises(StartProblem, match=r"cannot be written by \w+ .*chown"):
+        write_private(Path("/proc/none/dkim-k.pem"), b"key")
 
 
 async def test_a_database_that_cannot_be_opened_is_said_in_words() -> None:
     given = Settings(Path(), Site(site=SiteSection(database="sqlite:////proc/none/x")), {}, None)  # type: ignore[arg-type]
-    with pytest.raises(app.StartProblem, match=r"cannot be opened: .* \(/proc/none/x, as \w+\): .*chown"):
+    with pytest.raises(StartProblem, match=r"cannot be opened: .* \(/proc/none/x, as \w+\): .*chown"):
         await app.open_database(given)
 
 
@@ -111,7 +112,7 @@ def test_looking_makes_no_key(tmp_path: Path, mailbot: Callable[..., str]) -> No
     missing = mailbot("keys", "dkim", status=1)
     assert missing.count("this DKIM key is missing") == 2
     assert "keys dkim --make" in missing
-    app.write_private(tmp_path / "dkim-mailbot1.pem", generate_key())
+    write_private(tmp_path / "dkim-mailbot1.pem", generate_key())
     assert "dkim-ed1.pem: this DKIM key is missing" in mailbot("keys", "dkim", status=1)
     assert list(files(tmp_path)) == ["dkim-mailbot1.pem"]
     assert "ed1._domainkey" in mailbot("keys", "dkim", "--make")
