@@ -12,7 +12,7 @@ import random
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
@@ -20,8 +20,9 @@ from mailbot.config import Settings
 from mailbot.config.site import ImapMailbox
 from mailbot.intake.imap import client
 from mailbot.intake.imap.client import Connection, Denied, Lost
-from mailbot.intake.imap.ledger import CHUNK, TOLD, Entry, Folder, Learnt, Ledger, State, Why, settled
+from mailbot.intake.imap.ledger import CHUNK, TOLD, Entry, Learnt, Ledger, State, Why, settled
 from mailbot.intake.imap.letter import Letters, written_at
+from mailbot.intake.imap.memory import FIRST_RETRY_MS, Memory, retry_at
 from mailbot.intake.imap.patience import USUAL, Patience, Seen, pause
 from mailbot.intake.imap.wire import Facts
 from mailbot.intake.screening import Reason
@@ -34,8 +35,6 @@ from mailbot.telemetry import MAILBOX_UP, MAILBOX_WAITING, emit
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 DAY_MS = 24 * HOUR_MS
-FIRST_RETRY_MS, LONGEST_RETRY_MS = 30_000, 30 * 60_000
-"""A mail that got 4xx waits this long at first, then twice as long each time."""
 
 
 class Funnel(Protocol):
@@ -59,46 +58,6 @@ class _Fetched:
     envelope: Envelope
     society: str
     key: bytes
-
-
-@dataclass
-class _Memory:
-    """What the ledger says about the folder that is open, so that a look costs no query a mail."""
-
-    folder: Folder
-    ended: set[int] = field(default_factory=set)
-    """UIDs that need no look any more while this session lasts."""
-    recorded: dict[int, int] = field(default_factory=dict)
-    """UID -> when its mail arrived, of those that ended before this session: a restored folder may have given the
-    number to another mail."""
-    again: set[int] = field(default_factory=set)
-    """UIDs that turned out to be such other mails."""
-    waiting: dict[int, Entry] = field(default_factory=dict)
-    taken: dict[int, Entry] = field(default_factory=dict)
-    gone: dict[int, int] = field(default_factory=dict)
-    """UID -> when it was missed. A server may have been wrong: what appears again is taken."""
-
-    def recall(self, entries: Sequence[Entry]) -> None:
-        """What the ledger knew when the session began."""
-        self.note(entries)
-        dated = {one.uid: one.arrived_at for one in entries if one.uid in self.ended and one.arrived_at is not None}
-        self.recorded = dated
-        self.ended -= dated.keys()
-
-    def note(self, entries: Sequence[Entry]) -> None:
-        for one in entries:
-            self.recorded.pop(one.uid, None)
-            self.waiting.pop(one.uid, None)
-            self.gone.pop(one.uid, None)
-            if one.state is State.WAITING:
-                self.waiting[one.uid] = one
-                continue
-            if one.state is State.GONE:
-                self.gone[one.uid] = one.at
-                continue
-            self.ended.add(one.uid)
-            if one.state is State.TAKEN:
-                self.taken[one.uid] = one
 
 
 class Mailbox:
@@ -132,7 +91,7 @@ class Mailbox:
         self._idle_failures = 0
         self._poll_until = 0
         self._tidied_at = 0
-        self._memory: _Memory
+        self._memory: Memory
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; never raises."""
@@ -273,7 +232,7 @@ class Mailbox:
         """Seconds until the folder is looked at again, whatever the server announces."""
         seconds = float(self._config.rest_seconds)
         if self._memory.waiting:
-            first = min(_retry_at(one) for one in self._memory.waiting.values())
+            first = min(retry_at(one) for one in self._memory.waiting.values())
             seconds = min(seconds, max((first - self._clock()) / 1000, 1))
         return seconds
 
@@ -299,7 +258,7 @@ class Mailbox:
                 words += f"`mailbot imap rescan {self.name} --since {age}h` answers them"
                 await raise_alarm(tx, self._society, Alarm.IMAP_MOVED, words, now)
         emit("imap.watching", mailbox=self.name, reason=learnt.value, first_uid=folder.first_uid)
-        self._memory = _Memory(folder)
+        self._memory = Memory(folder)
         self._memory.recall(entries)
 
     async def _look(self, connection: Connection, stop: asyncio.Event) -> None:
@@ -312,7 +271,7 @@ class Mailbox:
             now = self._clock()
             there = await connection.search(memory.folder.first_uid)
             await self._miss(connection, sorted(memory.waiting.keys() - set(there)))
-            resting = {uid for uid, one in memory.waiting.items() if _retry_at(one) > now}
+            resting = {uid for uid, one in memory.waiting.items() if retry_at(one) > now}
             resting |= {uid for uid, at in memory.gone.items() if at + FIRST_RETRY_MS > now}
             passed = memory.ended | resting | memory.recorded.keys()
             uids = [uid for uid in there if uid not in passed]
@@ -507,7 +466,3 @@ class Mailbox:
         async with self._store.begin() as tx:
             gone = await self._ledger.purge(tx, self._memory.folder.uidvalidity, there, now - self._keep_ms)
         self._memory.ended.difference_update(gone)
-
-
-def _retry_at(entry: Entry) -> int:
-    return entry.at + min(FIRST_RETRY_MS << min(entry.tries - 1, 10), LONGEST_RETRY_MS)
