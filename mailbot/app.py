@@ -82,10 +82,15 @@ async def open_database(settings: Settings) -> Store:
     return store
 
 
+def sqlite_file(settings: Settings) -> list[Path]:
+    """The database's file; none where a server keeps it."""
+    driver, _, path = settings.database_url.partition(":///")
+    return [Path(path)] if driver.startswith("sqlite") else []
+
+
 def _unopened(settings: Settings, error: Exception) -> str:
     words = f"the database cannot be opened: {getattr(error, 'orig', None) or error}"
-    path = settings.database_url.partition(":///")[2]
-    return f"{words} ({path}, as {user()}): {CHOWN}" if settings.database_url.startswith("sqlite") else words
+    return words + "".join(f" ({path}, as {user()}): {CHOWN}" for path in sqlite_file(settings))
 
 
 async def open_ring(settings: Settings, store: Store, now: int) -> KeyRing:
@@ -364,6 +369,8 @@ async def rehearse(settings: Settings, roles: Collection[Role], clock: Clock, do
     A mailbox that cannot be opened keeps no robot from starting, so none is tried here."""
     if found := problems(settings, build_letters(settings)):
         raise StartProblem(found)
+    if lost := [path for path in (settings.site.site.keys, *sqlite_file(settings)) if not path.exists()]:
+        raise StartProblem([f"{path}: is not there, and a reload makes none: is site.data right?" for path in lost])
     store = await open_database(settings)
     try:
         await open_ring(settings, store, clock.now())

@@ -122,18 +122,19 @@ def _unvouched(site: Site) -> list[str]:
 
 def _without_a_way_in(settings: Settings) -> Iterator[str]:
     """Addresses of societies whose mail reaches no robot: there is no door, or the domain's mail lies in a mailbox that
-    does not list them."""
+    lists none of that society's; with any of them, reports and questions come along."""
     smtp = settings.site.smtp
     listed = {address.lower() for mailbox in settings.site.imap.values() for address in mailbox.addresses}
     elsewhere = {address.rpartition("@")[2] for address in listed}
     for society in settings.societies.values():
         known = society.addresses
+        if not listed.isdisjoint(str(address).lower() for address in known.model_dump().values()):
+            continue
         for address, lost in ((known.bounce, "every delivery report"), (known.help, "every mail to the help desk")):
-            if not address or address.lower() in listed:
-                continue
-            if address.rpartition("@")[2].lower() in elsewhere or not (smtp.listen or smtp.lmtp_listen):
-                yield (f"{society.id}: no [imap.*].addresses lists {address}, so {lost} is lost, "
-                       "unless a server hands it to us by SMTP or LMTP")  # fmt: skip
+            shut = not (smtp.listen or smtp.lmtp_listen)
+            if address and (shut or address.rpartition("@")[2].lower() in elsewhere):
+                yield (f"{society.id}: no [imap.*].addresses lists an address of this society, so {lost} to {address} "
+                       "is lost, unless a server hands it to us by SMTP or LMTP")  # fmt: skip
 
 
 async def _resolver(section: DnsSection) -> tuple[str, bool, str]:
@@ -186,7 +187,7 @@ async def _checks() -> AsyncIterator[tuple[str, bool, str]]:
             yield "database and keys", False, text
     if settings.site.smtp.tls_certificate != Path():
         yield _starttls(settings.site.smtp)
-    if settings.site.authentication.mode != "off":
+    if settings.site.authentication.mode != "off" or settings.site.relay.url != "capture:":
         yield await _resolver(settings.site.dns)
     async for found in _relays(settings):
         yield found

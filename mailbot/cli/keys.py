@@ -148,6 +148,8 @@ def dkim_rotate(json: common.Json = False) -> None:
             "; and reload the robot. Former records stay for 7 days: mails signed with them are still on their way.",
             sep="\n",
         )
+    for words in dkimkeys.missing_keys(loaded):
+        common.err.print(f"until then the robot does not start: {words}", markup=False)
 
 
 def _taken(loaded: Settings, selector: str, kind: type[Key]) -> bool:

@@ -134,10 +134,12 @@ async def disprove(tx: AsyncConnection, known: Mapping[Key, Known]) -> set[Key]:
     """The owners of these addresses (`known`: what `causes` says) wrote from them, so there are mailboxes: `DISPROVED`
     is forgotten. What may as well have been the member's refusal list was it, and becomes `filtered` -> these keys."""
     over = {key for key, what in known.items() if not DISPROVED.isdisjoint(what)}
-    lists = {key for key in over if any(perhaps_refused(cause, key[1].rpartition("@")[2]) for cause in known[key])}
-    fresh = {key for key in lists if Cause.FILTERED not in known[key]}
-    for mine in _of(fresh, (Cause.UNKNOWN_USER,)):
-        await tx.execute(update(suppression).where(mine).values(cause=Cause.FILTERED.value))
+    perhaps = {key for key in over if any(perhaps_refused(cause, key[1].rpartition("@")[2]) for cause in known[key])}
+    c, lists = suppression.c, set[Key]()
+    for mine in _of({key for key in perhaps if Cause.FILTERED not in known[key]}, (Cause.UNKNOWN_USER,)):
+        heard = mine & (c.source != Source.STAFF.value)  # a stop by staff says nothing about the mailbox
+        turned = update(suppression).where(heard).values(cause=Cause.FILTERED.value)
+        lists |= {(row[0], row[1]) for row in await tx.execute(turned.returning(c.society, c.address_key))}
     await clear(tx, over, DISPROVED)
     return lists
 

@@ -57,9 +57,11 @@ async def failures(here: World, link_id: int) -> int:
     return int(row[0])
 
 
-async def filtered(here: World, address: str = ADDRESS, cause: Cause = Cause.FILTERED) -> None:
+async def filtered(
+    here: World, address: str = ADDRESS, cause: Cause = Cause.FILTERED, source: Source = Source.REPORT
+) -> None:
     async with here.ctx.store.begin() as tx:
-        note = Note("yokokou", parse_typed(address), cause, Source.REPORT, "550 5.7.1 refused")
+        note = Note("yokokou", parse_typed(address), cause, source, "550 5.7.1 refused")
         await suppression.note(tx, [note], here.now)
 
 
@@ -318,6 +320,13 @@ async def test_what_was_known_of_the_address_decides_the_letter(
     assert await letters(here) == [letter]
     found = dict(await here.rows(select(suppression_table.c.address, suppression_table.c.cause)))
     assert found == {"taro@docomo.ne.jp": "unknown-user"} | ({address: kept} if kept else {})
+
+
+async def test_a_stop_by_staff_ends_with_a_proved_mail_and_was_no_refusal_list(here: World) -> None:
+    await filtered(here, ADDRESS, Cause.UNKNOWN_USER, Source.STAFF)
+    await ask(here, ADDRESS)
+    assert await letters(here) == ["invitation"]
+    assert await here.count(suppression_table) == 0
 
 
 async def test_a_proved_mail_costs_no_statement_more_where_nothing_is_known(here: World) -> None:

@@ -210,13 +210,14 @@ UNUSABLE: list[tuple[str, Callable[[Path], Any], str]] = [
     ("", lambda folder: (folder / "var/dkim-mailbot1.pem").write_text("no key"), "not a private key in PEM form"),
     ("", lambda folder: _unreadable(folder / "var/dkim-mailbot1.pem"), "cannot be read by"),
     ("", lambda folder: (folder / "var/keys.json").write_text("{"), "damaged"),
-    ("", lambda folder: (folder / "var/keys.json").unlink(), "the key ring is missing"),
+    ("", lambda folder: (folder / "var/keys.json").unlink(), "a reload makes none"),
     ("", lambda folder: (folder / "var/ops.token").chmod(0o644), "others can read this secret"),
     (LOGIN, lambda folder: None, "cannot be read: No such file"),
     (LOGIN, lambda folder: (folder / "netrc").touch(0o644), "others can read this secret"),
     ('[relay]\nca_file = "{folder}/ca.pem"\n', lambda folder: None, "no certificates (PEM)"),
     ('[smtp]\ntls_certificate = "{folder}/tls.pem"\n', lambda folder: None, "cannot be used for STARTTLS"),
-    ('[site]\ndatabase = "sqlite:////proc/none/x"\n', lambda folder: None, "the database cannot be opened"),
+    ('[site]\ndatabase = "sqlite:////proc/none/x"\n', lambda folder: None, "a reload makes none"),
+    ('[site]\nkeys = "{folder}/mistyped.json"\n', lambda folder: None, "is site.data right?"),
 ]
 
 

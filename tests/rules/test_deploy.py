@@ -49,6 +49,6 @@ def test_the_install_lines_are_those_of_the_units_and_the_makefile() -> None:
     assert f"adduser --system --group --home {folder} --no-create-home {user}\n" in install
     assert f"ReadWritePaths={folder}/var\n" in unit
     assert f"install -d -o {user} -g {user} -m 700 var\n" in install
-    assert f"sudo -u {user} .venv/bin/mailbot check\n" in start
+    assert f"runuser -u {user} -- .venv/bin/mailbot check\n" in start
     for path in re.findall(r"deploy/[\w.@]+", start):
         assert (REPOSITORY / path).is_file()
