@@ -27,7 +27,7 @@ from mailbot.delivery.mails import ClaimedMail, Expired, Held, PutBack, Result, 
 from mailbot.delivery.policy import MailState
 from mailbot.delivery.relay import Relay
 from mailbot.delivery.relays import words
-from mailbot.mail.status import Effect, Outcome, OutcomeKind
+from mailbot.mail.status import BEFORE_MAIL, Effect, Outcome, OutcomeKind, Stage
 from mailbot.registration import bounces, mailfacts, timetable
 from mailbot.registration.context import Context
 from mailbot.store.alarms import Alarm, raise_alarm
@@ -87,6 +87,8 @@ class Courier:
         self._stopping = False
         self._failures = 0  # of the relay as a whole, one after the other
         self._resume_at = 0
+        self._works = False  # the relay took a mail since it last failed
+        self._blamed: set[str] = set()  # domains whose mail it refused as our fault since it last took one
         connections = ctx.settings.site.relay.connections
         # One connection is left for the others, so that no domain that answers slowly keeps all of them waiting.
         self._domains = Domains[Ready](ctx.settings.site.relay.connections_per_domain or max(1, connections - 1))
@@ -240,8 +242,9 @@ class Courier:
         now = self._now()
         wanted: list[ClaimedMail] = []
         for mail in mails:
-            if at := self._domains.again(mail.recipient.rpartition("@")[2], mail.lane, now):
-                self._finish(mail, PutBack(at))
+            latest = mail.last_moment - policy.attempt_ms(mail.lane)  # for its last try it need not be asked
+            if latest > now and (at := self._domains.again(mail.recipient.rpartition("@")[2], mail.lane, now)):
+                self._finish(mail, PutBack(min(at, latest)))
             else:
                 wanted.append(mail)
         async for item in desk.prepare(wanted, now):
@@ -320,10 +323,18 @@ class Courier:
         now, effect = self._now(), outcome.effect
         if effect is not Effect.OUR_FAULT:
             self._failures = 0
-        if outcome.trouble:
+        if outcome.kind is OutcomeKind.DELIVERED:
+            self._works, self._blamed = True, set()
+        if outcome.trouble and effect is not Effect.OUR_FAULT:
             self._alarms["", Alarm.RELAY_FAILED] = f"another relay stands in: {outcome.trouble}"[:300]
         match effect:
+            case Effect.OUR_FAULT if self._far(outcome, domain):
+                if self._domains.asked_for_less(domain, now):
+                    emit("relay.slowed", reason="refused", domain=domain, reply=words(outcome))
             case Effect.OUR_FAULT:
+                self._works = False
+                if outcome.stage not in BEFORE_MAIL:
+                    self._domains.asked_for_less(domain, now)  # the next mail, to find out, goes elsewhere
                 if now >= self._resume_at:  # the first of those that were under way together
                     self._failures += 1
                     self._resume_at = now + min(LONGEST_PAUSE_MS, 500 << min(self._failures, 10))
@@ -336,6 +347,14 @@ class Courier:
                 self._domains.took(domain)
             case _:
                 pass
+
+    def _far(self, outcome: Outcome, domain: str) -> bool:
+        """Whether words about us are a far server's: some relays ask it while we wait, and pass on what it says. So it
+        is while the relay takes mail to other domains, which must not wait for one that refuses everybody."""
+        if outcome.stage in BEFORE_MAIL or outcome.stage is Stage.MAIL:
+            return False
+        self._blamed.add(domain)
+        return self._works and len(self._blamed) == 1
 
     # Reminders, purges and whatever else has its time.
 

@@ -19,9 +19,12 @@ PATIENCE_MS = 2000
 """A mail that waits for its domain's turn for longer makes room for mails to others, and so do those behind it until
 one of those under way is done."""
 TURN_MS, PIN_TURN_MS = 5000, 500
-"""When it comes again; others than PINs after as long again as their domain has kept mails waiting,"""
-LONGEST_TURN_MS = 60_000
-"""up to this: a mail that comes again costs, also where it has to go back."""
+"""When it comes again, at the earliest; others than PINs each by chance, or they would all come at once, within as long
+again,"""
+LONGEST_SPREAD_MS = 25_000
+"""and those that can wait within as long as their domain has kept mails waiting, up to this: to come again costs."""
+FORGET_BEHIND_MS = 60_000
+"""A domain that kept no mail waiting for so long does well again."""
 FORGET_MS = 3_600_000
 """A domain that got no mail for so long after its rest starts afresh."""
 
@@ -75,8 +78,7 @@ class Domains(Generic[Item]):
         if self._slowed and (slowed := self._slowed.get(domain)) is not None and now < slowed.until:
             return slowed.until + random.randrange(SLOW_DOMAIN_MS // 4)
         if domain in self._stuck and self._busy.get(domain, 0) >= self._width(domain, now):
-            turn = self._turn(domain, now)
-            return now + turn + random.randrange(turn)
+            return self._later(domain, lane, now)
         return 0
 
     def _width(self, domain: str, now: int) -> int:
@@ -85,10 +87,13 @@ class Domains(Generic[Item]):
             return self._most
         return slowed.most if now >= slowed.until else 1
 
-    def _turn(self, domain: str, now: int) -> int:
+    def _later(self, domain: str, lane: int, now: int) -> int:
+        if lane == Lane.PIN:
+            return now + PIN_TURN_MS
         behind = self._behind.setdefault(domain, _Behind(now, now))
         behind.last = now
-        return min(max(TURN_MS, now - behind.since), LONGEST_TURN_MS)
+        most = TURN_MS if lane <= Lane.REISSUE else LONGEST_SPREAD_MS
+        return now + TURN_MS + random.randrange(min(max(TURN_MS, now - behind.since), most))
 
     def leave(self, domain: str) -> tuple[int, int, Item] | None:
         """A mail of this domain is done -> the next that waited for it (lane, number, item)."""
@@ -109,13 +114,12 @@ class Domains(Generic[Item]):
         """The mails that waited too long, with the time to ask again; they wait here no more."""
         found: list[tuple[Item, int]] = []
         if self._behind:
-            self._behind = {name: one for name, one in self._behind.items() if now < one.last + 2 * LONGEST_TURN_MS}
+            self._behind = {name: one for name, one in self._behind.items() if now < one.last + FORGET_BEHIND_MS}
         for domain, waiting in list(self._waiting.items()) if self._waiting else ():
             late = [entry for entry in waiting if now - entry[2] >= PATIENCE_MS]
             if not late:
                 continue
-            turn = self._turn(domain, now)
-            found += [(item, now + (PIN_TURN_MS if lane == Lane.PIN else turn)) for lane, _, _, item in late]
+            found += [(item, self._later(domain, lane, now)) for lane, _, _, item in late]
             self._stuck.add(domain)
             kept = [entry for entry in waiting if now - entry[2] < PATIENCE_MS]
             if kept:

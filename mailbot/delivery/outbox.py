@@ -303,6 +303,11 @@ def _bounced(*states: MailState) -> Any:
     return outbox.c.state.in_([state.value for state in states])
 
 
+_told = exists().where(
+    attempt.c.society == outbox.c.society, attempt.c.outbox_id == outbox.c.id, attempt.c.number == outbox.c.attempts
+)
+"""What became of the attempt under way is known already."""
+
 _BOUNCE = (
     update(outbox)
     .where(
@@ -315,7 +320,10 @@ _BOUNCE = (
             and_(
                 _bounced(MailState.QUEUED),
                 outbox.c.attempts > 0,
-                or_(outbox.c.next_attempt_at > bindparam("at"), outbox.c.reason == UNCONFIRMED),
+                or_(
+                    and_(outbox.c.next_attempt_at > bindparam("at"), ~_told),
+                    outbox.c.reason == UNCONFIRMED,
+                ),
             ),
             # on the wire while staff ended it
             and_(

@@ -19,7 +19,7 @@ from mailbot.config.site import RelaySection
 from mailbot.delivery.relay import CaptureRelay, Relay, SmtpRelay, host_time
 from mailbot.delivery.server import Server
 from mailbot.mail.address import LEGACY_DOMAINS, Address
-from mailbot.mail.status import BEFORE_MAIL, Effect, Outcome
+from mailbot.mail.status import BEFORE_MAIL, Effect, Outcome, Stage
 from mailbot.telemetry import RESTING, emit
 
 STRIKES = 3
@@ -88,8 +88,12 @@ class Relays:
     def _failed(self, post: _Post, outcome: Outcome, now: float) -> bool:
         """Whether the next relay is to be tried with the same mail: none of it has been taken."""
         match outcome.effect:
-            case Effect.OUR_FAULT:
+            case Effect.OUR_FAULT if outcome.stage in BEFORE_MAIL or outcome.stage is Stage.MAIL:
                 pass
+            case Effect.OUR_FAULT:  # perhaps a far server's words that it passed on: the next may, and it stays
+                post.strikes += 1
+                if post.strikes < STRIKES:
+                    return True
             case Effect.SESSION:
                 post.strikes += 1
                 if post.strikes < STRIKES:

@@ -191,28 +191,25 @@ def _proof(envelope: Envelope, inbound: Inbound, known: Authentication | None) -
     """Whether the From address may be answered: the only place that decides it."""
     sender, author = envelope.reverse_path, inbound.from_address
     same = sender is not None and author is not None and sender.key == author.key
-    other = Reason.NEVER_ANSWER_ADDRESS if sender is not None and rewritten(sender) else Reason.SENDER_MISMATCH
     if known is None:
-        return Reason.ACCEPTED if same else other, Tier.PROVED
+        return Reason.ACCEPTED if same else Reason.SENDER_MISMATCH, Tier.PROVED
     if known.dmarc is Result.PASS or (known.dmarc is not Result.FAIL and known.dkim is Result.PASS):
         signed_only = known.dkim is Result.PASS and not known.path
         return Reason.ACCEPTED, Tier.UNPROVED if signed_only and not _for_us(envelope, inbound) else Tier.PROVED
     if known.undecided:
         return Reason.LOOKUP_FAILED, Tier.UNPROVED
-    if other is Reason.NEVER_ANSWER_ADDRESS:
-        return other, Tier.UNPROVED
     # A domain's p=none asks others to deliver its failures; nobody asks for an automatic answer to them.
     if known.dmarc is Result.FAIL or known.spf in (Result.FAIL, Result.SOFTFAIL):
         return Reason.AUTHENTICATION_FAILED, Tier.UNPROVED
     if not same:
-        return other, Tier.UNPROVED
+        return Reason.SENDER_MISMATCH, Tier.UNPROVED
     return Reason.ACCEPTED, Tier.PROVED if known.spf is Result.PASS else Tier.UNPROVED
 
 
 def _for_us(envelope: Envelope, inbound: Inbound) -> bool:
     """Whether the mail was written to us, and lately: who has a signed mail of somebody can send it to anybody."""
     sent_at = inbound.sent_at
-    fresh = sent_at is not None and abs(envelope.received_at - sent_at) <= FRESH_MS
+    fresh = sent_at is not None and abs((envelope.arrived_at or envelope.received_at) - sent_at) <= FRESH_MS
     return fresh and any(map(inbound.names, envelope.recipients))
 
 

@@ -25,7 +25,7 @@ class Envelope:
     the body at least; all of the message where `whole`. `received_at`: milliseconds since the epoch. `peer`: IP
     address, or the name of the mailbox it was fetched from. `origin`: "smtp", "lmtp" or "imap". `size`: octets as
     sent. `direct`: the peer is the sender's own server and can still be refused; else the mail came through a server
-    of ours or a mailbox.
+    of ours or a mailbox. `arrived_at`: when a mailbox took it in, where that is known and `received_at` may be later.
     """
 
     reverse_path: Address | None
@@ -38,3 +38,4 @@ class Envelope:
     size: int
     direct: bool = True
     whole: bool = False
+    arrived_at: int | None = None

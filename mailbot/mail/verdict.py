@@ -49,7 +49,9 @@ _OURS = (
         r"|client host .{0,60}blocked|sender verify failed|verification failed for|authentication (is )?required"
         r"|must authenticate|not authenticated to send|permissions? to send as)",
     ),
-    _Row(Effect.OUR_FAULT, Cause.OUR_FAULT, r"[45]\.1\.[78]"),  # the sender's address
+    # the sender's address
+    _Row(Effect.OUR_FAULT, Cause.OUR_FAULT, r"[45]\.1\.[78]", r"^(?!.*recipient address rejected)"),
+    _Row(Effect.OUR_FAULT, Cause.OUR_FAULT, words=r"(daily|hourly|sending|user sending) (sending )?(quota|limit)"),
     _Row(Effect.OUR_FAULT, Cause.OUR_FAULT, code=530),  # RFC 3207 section 4, RFC 4954 section 6
 )
 _ONE_MAILBOX = _Row(Effect.NONE, Cause.THROTTLED, r"[45]\.2\.1", r"receiving mail (at a rate|too quickly)")  # Gmail

@@ -216,6 +216,19 @@ async def test_a_report_may_be_faster_than_the_courier_settles(here: World) -> N
     assert [row.state for row in await here.rows(select(outbox))] == ["failed"]
 
 
+async def test_a_report_about_the_first_copy_does_not_stop_a_second_that_was_put_off(here: World) -> None:
+    await blank(here)
+    mail = await sent(here)
+    assert await come(here, report(FULL), tagged(here, mail)) == Reason.DELIVERY_REPORT
+    later = Outcome(OutcomeKind.DEFERRED, Status(451, "4.7.1", "greylisted"), "relay")
+    async with here.ctx.store.begin() as tx:
+        assert await queue.retry(tx, mail.id, here.now)
+        (again,) = await queue.claim(tx, here.now, 1)
+        await queue.settle(tx, [Settlement(again, later)], here.now)
+    assert await come(here, report(FULL), tagged(here, mail)) == Reason.LATE_REPORT
+    assert [row.state for row in await here.rows(select(outbox))] == ["queued"]
+
+
 async def test_a_report_about_the_first_copy_does_not_stop_the_second(here: World) -> None:
     await blank(here)
     mail = await sent(here)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +25,7 @@ from mailbot.delivery.relay import Relay
 from mailbot.delivery.relays import open_relay
 from mailbot.mail.address import Address
 from mailbot.mail.causes import Cause
-from mailbot.mail.status import Effect, Outcome, OutcomeKind, Status
+from mailbot.mail.status import Effect, Outcome, OutcomeKind, Stage, Status
 from mailbot.registration.context import Context
 from mailbot.store import Store
 from mailbot.store.alarms import alarms
@@ -38,7 +38,9 @@ DELIVERED = Outcome(OutcomeKind.DELIVERED, Status(250, "2.0.0", "ok"), "stub")
 DEFERRED = Outcome(OutcomeKind.DEFERRED, Status(451, "4.3.0", "later"), "stub")
 SLOWER = Outcome(OutcomeKind.DEFERRED, Status(421, "4.7.0", "slower"), "stub", Effect.SLOW_DOMAIN)
 POLICY = Outcome(OutcomeKind.FAILED, Status(550, "5.7.26", "no: a1@x.jp"), "stub", cause=Cause.POLICY)
-DOWN = Outcome(OutcomeKind.DEFERRED, Status(451, "4.4.2", "(refused)"), "stub", Effect.OUR_FAULT)
+DOWN = Outcome(
+    OutcomeKind.DEFERRED, Status(451, "4.4.2", "(refused)"), "stub", Effect.OUR_FAULT, stage=Stage.CONNECT
+)
 
 Facts = dict[str, str | int]
 
@@ -375,6 +377,25 @@ async def test_a_relay_that_takes_nothing_costs_few_attempts(store: Store) -> No
         post.relay.rule = lambda _: DELIVERED
         post.clock.ms += 80_000  # two mails wait for their second try, the others go at once
         await post.until(delivered=40)
+    assert await post.alarms() == {("", "relay")}
+
+
+async def test_a_far_server_that_wants_nothing_of_us_holds_up_nobody_else(store: Store) -> None:
+    post = Post(store, connections=1)
+    denied = replace(DOWN, status=Status(550, "5.7.1", "relaying denied"), stage=Stage.RCPT)
+    post.relay.rule = lambda to: denied if to.domain == "dead.jp" else DELIVERED
+    await post.put(NewMail("one", "invitation", Lane.PIN, "first@ok.jp"))
+    async with post.running():
+        await post.until(delivered=1)
+        await post.put(*(NewMail("one", "invitation", Lane.LINK, f"a{n}@dead.jp") for n in range(30)))
+        await post.put(*(NewMail("one", "invitation", Lane.BULK, f"b{n}@ok.jp") for n in range(30)))
+        await post.until(delivered=31, queued=30)
+        assert await post.alarms() == set()
+        post.relay.rule = lambda _: denied  # now it is the relay: two domains, and none taken
+        post.clock.ms += 2 * SLOW_DOMAIN_MS
+        await post.put(*(NewMail("one", "invitation", Lane.PIN, f"c@{name}.jp") for name in ("ok", "other")))
+        await wait_for(lambda: {"c@ok.jp", "c@other.jp"} <= set(post.relay.begun))
+        post.clock.ms += 1000
     assert await post.alarms() == {("", "relay")}
 
 

@@ -127,6 +127,21 @@ async def test_an_answer_about_the_recipient_is_final(answer: str) -> None:
         assert second.sessions == 0
 
 
+async def test_a_far_servers_words_make_no_relay_a_failed_one() -> None:
+    denied = "550 5.7.1 <hanako@docomo.ne.jp>: Relaying denied"
+    async with two() as (first, second, relay):
+        for _ in range(2):
+            first.answer("rcpt", denied)
+            assert (await send(relay)).kind is DELIVERED
+        assert counts(first, second) == [0, 2]
+        assert (await send(relay)).relay == f"127.0.0.1:{first.port}"
+        for _ in range(module.STRIKES):
+            first.answer("rcpt", denied)
+            await send(relay)
+        await send(relay)  # again and again, and nothing taken: it is left alone
+        assert counts(first, second) == [1, 2 + module.STRIKES + 1]
+
+
 async def test_where_none_works_the_mail_waits_and_each_gets_its_chance() -> None:
     async with two() as (first, second, relay):
         for _ in range(2):

@@ -157,6 +157,16 @@ REPLIES = [
         "throttled",
     ),
     ("dot", 554, "5.7.9 Message not accepted for policy reasons.", "failed", "none", "policy"),
+    # a relay's own limits, and a far server's words that it passed on
+    ("rcpt", 550, "5.4.5 Daily user sending quota exceeded.", "deferred", "our-fault", "our-fault"),
+    (
+        "rcpt",
+        550,
+        "5.1.8 <x@e.jp>: Recipient address rejected: undeliverable address: host mx.e.jp said: 550 5.1.8 sender",
+        "failed",
+        "none",
+        "other",
+    ),
     # the carriers: a refusal list answers as an unknown user does
     ("rcpt", 550, "Unknown user taro@docomo.ne.jp", "failed", "none", "unknown-user"),
     ("rcpt", 550, "<taro@ezweb.ne.jp>: User unknown", "failed", "none", "unknown-user"),

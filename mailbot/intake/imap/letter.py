@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from email.utils import parsedate_to_datetime
 
 from mailbot.config import Directory, Route
+from mailbot.intake.imap.wire import Facts
 from mailbot.mail.address import Address, AddressError, parse_mailbox, parse_path
 from mailbot.mail.envelope import Envelope, Purpose
 from mailbot.mail.fields import header_block, split, unfold, without_comments
@@ -30,8 +31,8 @@ class Letters:
         self._routes = {route for one in given if (route := directory.route(one.local, one.domain))}
         self._societies = {route.society for route in self._routes}
 
-    def envelope(self, header: bytes, body: bytes, size: int, now: int) -> Envelope:
-        """`header`: the header block. `size`: octets of the whole mail."""
+    def envelope(self, header: bytes, body: bytes, mail: Facts, now: int) -> Envelope:
+        """`header`: the header block."""
         fields = [(name.lower(), value) for name, value in split(header_block(header)[: 64 * 1024])]
         sender = next((value for name, value in fields if name == b"return-path"), b"")
         named = (value for wanted in _RECIPIENTS for name, value in fields if name == wanted)
@@ -44,8 +45,9 @@ class Letters:
             self._name,
             "",
             "imap",
-            size,
+            mail.size,
             direct=False,
+            arrived_at=mail.arrived_at,
         )
 
     def _ours(self, values: Iterable[bytes]) -> Iterator[Address]:

@@ -343,7 +343,7 @@ class Mailbox:
         read = []
         for uid in facts.keys() & headers.keys():
             with self._watching_on():  # one that cannot be read waits, and is not missed by the others
-                envelope = self._letters.envelope(headers[uid], b"", facts[uid].size, now)
+                envelope = self._letters.envelope(headers[uid], b"", facts[uid], now)
                 society, purpose, key = self._funnel.place(envelope)
                 if purpose in (Purpose.HELP, Purpose.BOUNCE):
                     read.append(uid)
@@ -353,7 +353,7 @@ class Mailbox:
             if uid not in bodies:
                 del mails[uid]
                 continue
-            envelope = self._letters.envelope(headers[uid], bodies[uid], facts[uid].size, now)
+            envelope = self._letters.envelope(headers[uid], bodies[uid], facts[uid], now)
             mails[uid] = _Fetched(envelope, mails[uid].society, mails[uid].key)
         return dict(sorted(mails.items()))
 
