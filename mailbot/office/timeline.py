@@ -103,20 +103,29 @@ async def timeline(ctx: Context, society: Society, member_id: int) -> list[Momen
 
 
 async def of_address(ctx: Context, society: Society, given: Address) -> list[Moment]:
-    """What came from an address, what went to it and what is known of it, whoever has it; newest first."""
-    o = outbox.c
+    """What came from an address, what went to it and what is known of it, whoever has it; newest first. Nobody hears
+    capitals on the phone: every spelling is found, also where the domain may tell them apart."""
+    i = inbox.c
+    columns = (outbox.c.recipient, i.address, i.from_address, imap_message.c.address, suppression.c.address)
     async with ctx.store.scan() as tx:
-        mine = (o.society == society.id, func.lower(o.recipient) == given.text.lower())
-        spelt = await tx.scalars(select(o.recipient).where(*mine).distinct())
-        texts = frozenset(text for text in spelt if stored(text).key == given.key)
-        who = _Who(society, 0, None, frozenset({given.key}), texts)
+        texts = frozenset({given.text, *await _spellings(tx, society, given, (*columns, help_request.c.address))})
+        who = _Who(society, 0, None, frozenset(stored(text).key for text in texts), texts)
         found = [
             *await _incoming(tx, who),
             *await _kept_back(tx, who),
-            *await _outgoing(tx, who, o.recipient.in_(who.texts)),
+            *await _outgoing(tx, who, outbox.c.recipient.in_(who.texts)),
             *await _unreached(tx, who),
         ]
     return sorted(found, key=lambda moment: moment.at)[::-1]
+
+
+async def _spellings(tx: AsyncConnection, society: Society, given: Address, columns: Sequence[Any]) -> set[str]:
+    """As `given` is spelt in these columns."""
+    found: set[str] = set()
+    for column in columns:
+        mine = (column.table.c.society == society.id, func.lower(column) == given.text.lower())
+        found |= set(await tx.scalars(select(column).where(*mine).distinct()))
+    return found
 
 
 async def _who(ctx: Context, tx: AsyncConnection, society: Society, member_id: int) -> _Who | None:
@@ -220,8 +229,10 @@ async def _incoming(tx: AsyncConnection, who: _Who) -> list[Moment]:
 
 def _sender(row: Any) -> str:
     """Who stands in From, and who sent it where that is somebody else."""
-    author, sender = row.from_address, row.address or "空"
-    return sender if author is None or stored(author).key == row.address_key else f"{author}（送信元は {sender}）"
+    author, sender = row.from_address, row.address
+    if author is None or stored(author).key == row.address_key:
+        return str(sender)
+    return f"{author}（送信元は {sender}）" if sender else f"{author}（送信元のアドレスなし）"
 
 
 def _answered(action: str, reason: str) -> str:
@@ -282,8 +293,8 @@ async def _unreached(tx: AsyncConnection, who: _Who) -> list[Moment]:
     found = []
     for row in await _newest(tx, known, s.last_at):
         rest = _UNREACHED if row.cause == Cause.UNKNOWN_USER else ""
-        known_words = replies.known_words(row.cause, row.source, row.address)
-        what = f"{row.address} へのメールが届かない: {known_words}{rest}"
+        told = "へのメール" if row.cause == Cause.COMPLAINT else "へのメールが届かない"
+        what = f"{row.address} {told}: {replies.known_words(row.cause, row.source, row.address)}{rest}"
         found.append(Moment(row.last_at, f"address-{row.cause}", what, row.source))
     ended = select(a.address, a.unreachable_at).where(who.of(address), a.unreachable_at.is_not(None))
     for row in await _newest(tx, ended, a.unreachable_at):

@@ -172,7 +172,7 @@ async def test_the_mail_of_an_address_nobody_knows_is_found_newest_first(here: W
     assert (await at())[0] == []
     assert f"（正しいあて先は {entry}）" in (await at())[1]
     sent_by = {"address": "srs0=x@list.example", "address_key": "srs0=x@list.example"}
-    other = {"from_address": "mi.chi@phone.example"}  # another mailbox: this domain may heed the case
+    other = {"from_address": "mi.chi@other.example"}
     await came(b"o", **sent_by, **other, action="discard", reason="sender-mismatch")
     await came(b"1", **sent_by, from_address=given.text, action="discard", reason="sender-mismatch")
     (line,), todo = await at()
@@ -201,6 +201,26 @@ async def test_the_mail_of_an_address_nobody_knows_is_found_newest_first(here: W
     assert todo.endswith(f"{entry} へもう一度空メールを送っていただきます。")
     assert [one.partition(" ")[0] for one in lines[-2:]] == ["mailbox-ignored", "mailbox-waiting"]
     assert await of_address(here.ctx, here.society("shochiku"), given) == []
+
+
+async def test_capitals_that_nobody_hears_and_a_sender_without_address(here: World) -> None:
+    society, other = here.society("yokokou"), parse_typed("michi@phone.example")
+    spelt = parse_typed("Michi@phone.example")  # this domain may tell them apart
+    facts = {"society": "yokokou", "source": "smtp", "purpose": "registration", "peer": "x", "size": 1,
+             "received_at": here.now, "action": "discard", "reason": "null-sender"}  # fmt: skip
+    row = {"mailbox": "post", "uidvalidity": 1, "uid": 1, "society": "yokokou", "address": spelt.text, "at": here.now}
+    async with here.ctx.store.begin() as tx:
+        await tx.execute(insert(inbox).values(**facts, inbox_key=b"1", address=spelt.text, address_key=spelt.key))
+        await tx.execute(insert(inbox).values(**facts, inbox_key=b"2", from_address=spelt.text))
+        await tx.execute(insert(imap_message).values(**row, state="waiting", arrived_at=here.now))
+        await suppression.note(tx, [Note("yokokou", spelt, Cause.COMPLAINT, Source.FEEDBACK, "")], here.now)
+    found = sorted(one.what.partition("（返信しない")[0] for one in await of_address(here.ctx, society, other))
+    assert found == [
+        "Michi@phone.example へのメール: 迷惑メールとして報告されました",
+        "メールが Michi@phone.example からメールボックスに届いた（まだ受け付けられず、あとでもう一度試す）",
+        "空メールが Michi@phone.example から届いた",
+        "空メールが Michi@phone.example（送信元のアドレスなし） から届いた",
+    ]
 
 
 async def test_the_timeline_of_another_member_is_another(here: World) -> None:
