@@ -38,10 +38,19 @@ _REPORTED = re.compile(r"report: ([a-z-]+): ?((?:\d\.\d{1,3}\.\d{1,3}|\d{3}(?= |
 
 def cause_words(cause: str, address: str) -> str:
     """Why mail did not reach `address`. Carriers answer a member's refusal list as if there were no such mailbox."""
-    found = next((one for one in Cause if one.value == cause), Cause.OTHER)
-    if perhaps_refused(found, address.rpartition("@")[2]):
+    if seems(cause, address) != (known := _known(cause)):
         return "受信拒否設定、または宛先不明です"
-    return _CAUSES.get(found, _NOT_REACHED)
+    return _CAUSES.get(known, _NOT_REACHED)
+
+
+def seems(cause: str, address: str) -> Cause:
+    """The cause to act by: what may as well be the member's refusal list is taken for it."""
+    known = _known(cause)
+    return Cause.FILTERED if perhaps_refused(known, address.rpartition("@")[2]) else known
+
+
+def _known(cause: str) -> Cause:
+    return next((one for one in Cause if one.value == cause), Cause.OTHER)
 
 
 def known_words(cause: str, source: str, address: str) -> str:
@@ -61,11 +70,30 @@ def plain(outcome: str, reply: str, recipient: str) -> str:
     """A row of `attempt` (`outcome`, `relay_reply`) as a Japanese sentence, with the reply's codes where it has any."""
     if outcome == BOUNCED:
         return reported(reply, recipient)
-    found = _CODES.search(reply)
-    code, enhanced = (int(found[1]), found[2] or "") if found else (0, "")
-    words = _words(outcome, code, enhanced, reply[found.end() :].strip() if found else "", recipient)
+    code, enhanced, text = _parts(reply)
+    words = _words(outcome, code, enhanced, text, recipient)
     codes = f"{code} {enhanced}".strip() if code else ""
     return f"{words}（{codes}）" if codes and outcome != OutcomeKind.DELIVERED else words
+
+
+def cause_of(outcome: str, reply: str, recipient: str) -> str:
+    """What keeps the mail of such a row, as `seems`; empty where it is on its way, or nobody knows."""
+    if outcome == BOUNCED:
+        found = _REPORTED.match(reply)
+        return seems(found[1] if found else "", recipient)
+    code, enhanced, text = _parts(reply)
+    if outcome == OutcomeKind.DEFERRED:
+        return _put_off(code, enhanced, text)[1]
+    if outcome != OutcomeKind.FAILED:
+        return ""
+    cause = classify(code, enhanced, Stage.RCPT, text).cause or Cause.OTHER
+    return Cause.UNKNOWN_USER if cause is Cause.OTHER and misspelt(code, enhanced) else seems(cause, recipient)
+
+
+def _parts(reply: str) -> tuple[int, str, str]:
+    """Code, enhanced code and words."""
+    found = _CODES.search(reply)
+    return (int(found[1]), found[2] or "", reply[found.end() :].strip()) if found else (0, "", "")
 
 
 def _words(outcome: str, code: int, enhanced: str, text: str, recipient: str) -> str:
@@ -78,19 +106,20 @@ def _words(outcome: str, code: int, enhanced: str, text: str, recipient: str) ->
             cause = classify(code, enhanced, Stage.RCPT, text).cause or Cause.OTHER
             return _MISSPELT if cause is Cause.OTHER and misspelt(code, enhanced) else cause_words(cause, recipient)
         case _:
-            return f"{_put_off(code, enhanced, text)}。{_LATER}"
+            return f"{_put_off(code, enhanced, text)[0]}。{_LATER}"
 
 
-def _put_off(code: int, enhanced: str, text: str) -> str:
+def _put_off(code: int, enhanced: str, text: str) -> tuple[str, str]:
+    """Words, and the cause where somebody can do something about it."""
     meaning = classify(code, enhanced, Stage.RCPT, text)
     if enhanced.startswith("4.4."):
-        return _LOST
+        return _LOST, ""
     # a mail that waits after a 5xx was refused before its recipient was named
     if code >= 500 or meaning.effect in (Effect.OUR_FAULT, Effect.SESSION):
-        return _OURS
+        return _OURS, Cause.OUR_FAULT
     if meaning.effect is Effect.SLOW_DOMAIN:
-        return _BUSY
-    return _CAUSES[Cause.FULL] if meaning.cause is Cause.FULL else _NOT_NOW
+        return _BUSY, ""
+    return (_CAUSES[Cause.FULL], Cause.FULL) if meaning.cause is Cause.FULL else (_NOT_NOW, "")
 
 
 _STATES = {

@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.config import Society
+from mailbot.delivery.suppression import Source
 from mailbot.letters import LETTERS
 from mailbot.mail.address import Address, AddressError, parse_typed, stored
 from mailbot.mail.causes import Cause
@@ -49,13 +50,15 @@ LIMIT = 200
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One thing that happened. `event` is a word for programs, `what` a Japanese sentence. `reason`: why a mail that
-    came in ended as it did, or who says that an address gets no mail; `mail`: the id of one that went out."""
+    """One thing that happened. `event` is a word for programs, `what` a Japanese sentence. `reason`: why a mail ended
+    as it did, or why mail does not reach an address (a `Cause`, or "staff"); `purpose`: of the address of ours that a
+    mail came to; `mail`: the id of one that went out."""
 
     at: int
     event: str
     what: str
     reason: str = ""
+    purpose: str = ""
     mail: int | None = None
 
 
@@ -199,7 +202,12 @@ async def _letters(tx: AsyncConnection, who: _Who) -> list[Moment]:
 
 # --- mails ------------------------------------------------------------------------------------------------------------
 
-_INCOMING = {"registration": "空メール", "help": "問い合わせのメール", "no-reply": "送信専用アドレスへのメール"}
+_INCOMING = {
+    "registration": "空メール",
+    "help": "問い合わせのメール",
+    "no-reply": "送信専用アドレスへのメール",
+    "bounce": "返信不可のアドレスへのメール",
+}
 
 
 async def _incoming(tx: AsyncConnection, who: _Who) -> list[Moment]:
@@ -216,6 +224,7 @@ async def _incoming(tx: AsyncConnection, who: _Who) -> list[Moment]:
             f"{_INCOMING.get(row.purpose, 'メール')}が {_sender(row)} から届いた"
             f"（{_answered(row.action, row.reason)}）",
             row.reason,
+            row.purpose,
         )
         for row in rows
         if row.address_key in who.keys or stored(row.from_address).key in who.keys
@@ -270,7 +279,8 @@ async def _outgoing(tx: AsyncConnection, who: _Who, theirs: ColumnElement[bool])
         found.append(Moment(row.created_at, "mail-queued", f"{name}を用意した", mail=row.id))
         if row.settled_at is not None and row.state not in ("delivered", "failed"):
             words = replies.ended(row.state, row.reason, row.recipient)
-            found.append(Moment(row.settled_at, f"mail-{row.state}", f"{name}: {words}", mail=row.id))
+            ended = row.reason or ""
+            found.append(Moment(row.settled_at, f"mail-{row.state}", f"{name}: {words}", ended, mail=row.id))
         elif row.state == "held":
             words = replies.ended("held", row.reason, row.recipient)
             found.append(Moment(row.next_attempt_at, "mail-held", f"{name}: {words}", mail=row.id))
@@ -279,7 +289,8 @@ async def _outgoing(tx: AsyncConnection, who: _Who, theirs: ColumnElement[bool])
         mail = mails[row.outbox_id]
         words = replies.plain(row.outcome, row.relay_reply, mail.recipient)
         what = f"「{_title(mail.letter)}」（{mail.recipient}）: {words}"
-        found.append(Moment(row.at, f"mail-{row.outcome}", what, mail=mail.id))
+        cause = replies.cause_of(row.outcome, row.relay_reply, mail.recipient)
+        found.append(Moment(row.at, f"mail-{row.outcome}", what, cause, mail=mail.id))
     return found
 
 
@@ -295,7 +306,8 @@ async def _unreached(tx: AsyncConnection, who: _Who) -> list[Moment]:
         rest = _UNREACHED if row.cause == Cause.UNKNOWN_USER else ""
         told = "へのメール" if row.cause == Cause.COMPLAINT else "へのメールが届かない"
         what = f"{row.address} {told}: {replies.known_words(row.cause, row.source, row.address)}{rest}"
-        found.append(Moment(row.last_at, f"address-{row.cause}", what, row.source))
+        cause = row.source if row.source == Source.STAFF else replies.seems(row.cause, row.address)
+        found.append(Moment(row.last_at, f"address-{row.cause}", what, cause))
     ended = select(a.address, a.unreachable_at).where(who.of(address), a.unreachable_at.is_not(None))
     for row in await _newest(tx, ended, a.unreachable_at):
         what = f"{row.address} は届かないため、本人の確認（再発行など）に使えなくなった"

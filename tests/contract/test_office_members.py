@@ -197,10 +197,36 @@ async def test_the_mail_of_an_address_nobody_knows_is_found_newest_first(here: W
             await tx.execute(insert(imap_message).values(**row, uid=uid, state=state, reason=reason, arrived_at=uid))
     lines, todo = await at()
     assert lines[0].startswith("address-unknown-user Mi.chi@phone.example へのメールが届かない")
-    assert todo.startswith(f"このアドレスには何も送りません。受信設定で {society.addresses.robot} を")
+    assert todo.startswith("このアドレスには何も送りません。アドレスを一字ずつ")
     assert todo.endswith(f"{entry} へもう一度空メールを送っていただきます。")
     assert [one.partition(" ")[0] for one in lines[-2:]] == ["mailbox-ignored", "mailbox-waiting"]
     assert await of_address(here.ctx, here.society("shochiku"), given) == []
+
+
+async def test_why_a_mail_of_an_address_ended_and_what_it_came_to(here: World) -> None:
+    given, carrier = parse_typed("michi@phone.example"), parse_typed("michi@docomo.ne.jp")
+    facts = {"society": "yokokou", "source": "smtp", "purpose": "bounce", "peer": "x", "size": 1, "action": "discard",
+             "reason": "automatic-reply", "received_at": here.now, "inbox_key": b"1"}  # fmt: skip
+    async with here.ctx.store.begin() as tx:
+        await tx.execute(insert(inbox).values(**facts, address=given.text, address_key=given.key))
+        await suppression.note(tx, [Note("yokokou", carrier, Cause.UNKNOWN_USER, Source.RELAY, "")], here.now)
+        await suppression.note(tx, [Note("yokokou", carrier, Cause.FULL, Source.STAFF, "")], here.now)
+    await here.link("yokokou", given.text)
+    await settle(here, "invitation", FULL)
+    await here.link("yokokou", given.text)
+    async with here.ctx.store.begin() as tx:
+        row = {"state": "cancelled", "reason": "suppressed", "settled_at": here.now}
+        await tx.execute(update(outbox).where(outbox.c.state == "queued").values(row))
+
+    async def reasons(address: Any) -> set[tuple[str, str]]:
+        return {(one.event, one.reason) for one in await of_address(here.ctx, here.society("yokokou"), address)}
+
+    ended = {("mail-failed", "full"), ("mail-cancelled", "suppressed")}
+    assert await reasons(given) == ended | {("mail-queued", ""), ("mail-in", "automatic-reply")}
+    assert await reasons(carrier) == {("address-unknown-user", "filtered"), ("address-full", "staff")}
+    (came,) = [one for one in await of_address(here.ctx, here.society("yokokou"), given) if one.event == "mail-in"]
+    assert came.what.startswith(f"返信不可のアドレスへのメールが {given.text} から届いた")
+    assert came.purpose == "bounce"
 
 
 async def test_capitals_that_nobody_hears_and_a_sender_without_address(here: World) -> None:

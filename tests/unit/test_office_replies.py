@@ -2,7 +2,7 @@
 
 import pytest
 
-from mailbot.office.replies import ended, plain
+from mailbot.office.replies import cause_of, ended, plain
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,31 @@ from mailbot.office.replies import ended, plain
 def test_an_answer_in_words(outcome: str, reply: str, words: str) -> None:
     recipient = "a@docomo.ne.jp" if "受信拒否設定、" in words else "a@private.example"
     assert plain(outcome, reply, recipient) == words
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reply", "cause"),
+    [
+        ("delivered", "relay:25: 250 2.0.0 queued", ""),
+        ("unknown", "relay:25: 451 4.4.2 (lost)", ""),
+        ("deferred", "relay:25: 451 4.3.0 try later", "our-fault"),
+        ("deferred", "relay:25: 535 5.7.8 bad password", "our-fault"),
+        ("deferred", "relay:25: 452 4.2.2 over quota", "full"),
+        ("deferred", "451 4.4.2 (lost)", ""),
+        ("deferred", "relay:25: 451 later", ""),
+        ("failed", "relay:25: 552 5.2.2 full", "full"),
+        ("failed", "relay:25: 550 5.1.1 no such user", "filtered"),
+        ("failed", "relay:25: 553 bad", "unknown-user"),
+        ("failed", "no code at all", "other"),
+        ("bounced", "report: disabled: 5.2.1", "disabled"),
+        ("bounced", "report: unknown-user: 5.1.1", "filtered"),
+        ("bounced", "else", "other"),
+    ],
+)
+def test_what_keeps_a_mail_from_a_carrier(outcome: str, reply: str, cause: str) -> None:
+    assert cause_of(outcome, reply, "a@docomo.ne.jp") == cause
+    private = "unknown-user" if "5.1.1" in reply else cause
+    assert cause_of(outcome, reply, "a@private.example") == private
 
 
 def test_what_became_of_a_mail() -> None:
