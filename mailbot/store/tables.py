@@ -416,6 +416,15 @@ imap_folder = Table(
     comment="Mailboxes that are watched: what was there before is history.",
 )
 
+imap_trouble = Table(
+    "imap_trouble",
+    metadata,
+    Column("mailbox", String(31), primary_key=True),
+    _time("at", nullable=False),
+    Column("words", Text, nullable=False),
+    comment="What kept the robot out of a mailbox last; over where the folder was looked at later.",
+)
+
 imap_message = Table(
     "imap_message",
     metadata,

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import InternalError
 
 from mailbot.intake.imap import client, mailbox
-from mailbot.intake.imap.ledger import listed, rescan
+from mailbot.intake.imap.ledger import listed, rescan, troubles
 from mailbot.intake.imap.mailbox import Mailbox
 from mailbot.intake.imap.patience import USUAL
 from mailbot.intake.reception import Reception
@@ -520,6 +520,30 @@ async def test_case_58_a_password_that_changed(at: Hands, server: FakeImap) -> N
         server.add(MAIL, NOW)
         await at.until_ledger(FILED)
     assert server.asked("LOGIN") == 2
+
+
+async def test_of_two_mailboxes_that_are_refused_each_has_its_words(
+    here: World, server: FakeImap, tmp_path: Path
+) -> None:
+    place = (server.port, server.ca_file, tmp_path)
+    ours = {"a": "touroku@yokokou.example", "b": "info@yokokou.example"}
+    boxes = [imap_toml(name, *place, name, "falsch", addresses=[address]) for name, address in ours.items()]
+    at = hands(here.ctx, tmp_path, "\n".join(boxes))
+
+    async def both() -> bool:
+        return len(await _troubles(at)) == 2
+
+    async with watching(at, patience=replace(QUICK, refused=300)):
+        await at.until(both)
+    assert {name: (when, f"login of {name}" in words) for name, (when, words) in (await _troubles(at)).items()} == {
+        "a": (NOW, True),
+        "b": (NOW, True),
+    }
+
+
+async def _troubles(at: Hands) -> dict[str, tuple[int, str]]:
+    async with at.ctx.store.read() as tx:
+        return await troubles(tx)
 
 
 async def _raised(at: Hands, kind: str) -> bool:

@@ -14,10 +14,9 @@ from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailbot.intake.imap.wire import Selected
-from mailbot.store.alarms import Alarm, alarms
 from mailbot.store.engine import insert
 from mailbot.store.keys import among, values
-from mailbot.store.tables import imap_folder, imap_message, inbox
+from mailbot.store.tables import imap_folder, imap_message, imap_trouble, inbox
 
 HOUR_MS = 3_600_000
 RENUMBERED_MS = 3 * HOUR_MS
@@ -44,8 +43,6 @@ class Why(StrEnum):
     REFUSED = "refused"
 
 
-DOWN = (Alarm.IMAP_DOWN, Alarm.IMAP_REFUSED)
-"""Alarms of a mailbox that cannot be read; their text is `mailbox NAME: words`."""
 TOLD = (Why.TOO_OLD, Why.RENUMBERED, Why.REFUSED)
 """Of these staff are told: a person may wait for an answer."""
 
@@ -144,6 +141,12 @@ class Ledger:
         """Notes that the folder was looked at. False where staff asked for it to be read from its beginning."""
         row = update(imap_folder).where(imap_folder.c.mailbox == self._mailbox).values(seen_at=now)
         return bool(await tx.scalar(row.returning(imap_folder.c.uid_next)))
+
+    async def trouble(self, tx: AsyncConnection, words: str, now: int) -> None:
+        """Notes what keeps the robot out, of a folder that was never opened too."""
+        facts = {"at": now, "words": words}
+        new = insert(tx)(imap_trouble).values(mailbox=self._mailbox, **facts)
+        await tx.execute(new.on_conflict_do_update(index_elements=["mailbox"], set_=facts))
 
     async def entries(self, tx: AsyncConnection, uidvalidity: int) -> list[Entry]:
         c = imap_message.c
@@ -248,13 +251,8 @@ async def overview(tx: AsyncConnection) -> list[dict[str, object]]:
 
 
 async def troubles(tx: AsyncConnection) -> dict[str, tuple[int, str]]:
-    """Mailbox -> (when, words) of the last trouble that staff were told of, and have not dealt with."""
-    found: dict[str, tuple[int, str]] = {}
-    for row in reversed(await alarms(tx)):
-        if row.kind in DOWN:
-            name, _, words = row.text.removeprefix("mailbox ").partition(": ")
-            found[name] = row.last_at, words
-    return found
+    """Mailbox -> (when, words) of the last trouble that staff were told of; a later look ends it."""
+    return {row.mailbox: (row.at, row.words) for row in await tx.execute(select(imap_trouble))}
 
 
 async def listed(tx: AsyncConnection, *, ignored: bool) -> list[dict[str, object]]:

@@ -173,7 +173,11 @@ class Mailbox:
     async def _complain(self, reason: str, words: str, alarm: Alarm | None) -> None:
         emit("imap.down", mailbox=self.name, reason=reason, words=words)
         if alarm:
-            await self._alarm(alarm, words)
+            with self._watching_on():
+                async with self._store.begin() as tx:
+                    # the alarm is one for all mailboxes of the society, and names the last
+                    await self._ledger.trouble(tx, words, self._clock())
+                    await raise_alarm(tx, self._society, alarm, f"mailbox {self.name}: {words}", self._clock())
 
     async def _alarm(self, kind: Alarm, words: str) -> None:
         with self._watching_on():

@@ -129,6 +129,14 @@ def upgrade() -> None:
         batch_op.create_index("ix_imap_message_state", ["mailbox", "state"], unique=False)
 
     op.create_table(
+        "imap_trouble",
+        sa.Column("mailbox", sa.String(length=31), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("words", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("mailbox", name=op.f("pk_imap_trouble")),
+        comment="What kept the robot out of a mailbox last; over where the folder was looked at later.",
+    )
+    op.create_table(
         "inbox",
         sa.Column("society", sa.String(length=31), nullable=False),
         sa.Column("inbox_key", sa.LargeBinary(), nullable=False, comment="tells a repeated delivery"),
@@ -751,6 +759,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_imap_message_state")
         batch_op.drop_index("ix_imap_message_at")
 
+    op.drop_table("imap_trouble")
     op.drop_table("imap_message")
     op.drop_table("imap_folder")
     with op.batch_alter_table("help_request", schema=None) as batch_op:
