@@ -294,7 +294,7 @@ async def _outgoing(tx: AsyncConnection, who: _Who, theirs: ColumnElement[bool])
     return found
 
 
-_UNREACHED = "（空メールが届くか、確認のメールが開かれるまで、送りません）"
+_UNREACHED = "（本人のものと確かめられた空メールが届くか、確認のメールが開かれるまで、送りません）"
 
 
 async def _unreached(tx: AsyncConnection, who: _Who) -> list[Moment]:
