@@ -21,7 +21,8 @@ import httpx2
 import pytest
 
 from tests.support.member import Member, register
-from tests.support.robot import HANAKO, JIRO, Robot, free_port, invitation, link_in, robot
+from tests.support.robot import HANAKO, JIRO, Robot, invitation, link_in, robot
+from tests.support.servers import free_port
 from tests.support.sink import Sink
 
 TO = "touroku@yokokou.example"

@@ -5,7 +5,8 @@ import asyncio
 from pathlib import Path
 
 from tests.support.postfix import postfix
-from tests.support.robot import Robot, free_port, robot
+from tests.support.robot import Robot, robot
+from tests.support.servers import free_port
 from tests.support.sink import Sink
 
 TO = "touroku@yokokou.example"

@@ -18,8 +18,9 @@ import pytest_asyncio
 from tests.support.documents import REPOSITORY
 from tests.support.member import Member, register
 from tests.support.postfix import Postfix, postfix
-from tests.support.robot import free_port, link_in
+from tests.support.robot import link_in
 from tests.support.rows import PASSWORD, Stage, stage
+from tests.support.servers import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ME, TO, DESK = "yokokou", "touroku@yokokou.example", "helpdesk@hpe.example"

@@ -23,9 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.flow.test_postfix_in_front import block
 from tests.support.postfix import Postfix, postfix
 from tests.support.resolver import resolver
-from tests.support.robot import free_port
 from tests.support.rows import Stage, stage
-from tests.support.servers import program, wait_for_port
+from tests.support.servers import free_port, program, wait_for_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 TO, NAME = "touroku@yokokou.example", "mx.yokokou.example"

@@ -23,7 +23,7 @@ from mailbot.registration.people import Person
 from mailbot.store import new_id, open_store, schema, tables
 from mailbot.web.app import member_app
 from mailbot.web.serve import serve
-from tests.support.robot import free_port
+from tests.support.servers import free_port
 
 REPOSITORY = Path(__file__).parents[2]
 TEMPLATES = REPOSITORY / "templates"

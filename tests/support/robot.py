@@ -23,16 +23,11 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
+from tests.support.servers import free_port
 from tests.support.sink import Sink, Taken
 
 REPOSITORY = Path(__file__).parents[2]
 PROGRAM = (sys.executable, "-m", "mailbot")
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -1,9 +1,13 @@
 """Real programs the tests start. One that is missing skips its tests, by name; where CI is set, a skip is a failure."""
 
+import contextlib
+import itertools
 import os
+import random
 import shutil
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,12 +33,24 @@ def program(name: str) -> Path:
     return Path(found)
 
 
-def free_port() -> int:
-    """A TCP port of the loopback that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _ports() -> Iterator[int]:
+    """Below those that the kernel gives to outgoing connections: one of these would take a port between its being found
+    and being listened on. Each process of the tests has its own."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+    first = 15_000 + 2000 * worker
+    return itertools.cycle(random.Random().sample(range(first, first + 2000), 2000))
+
+
+_candidates = _ports()
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port that nothing listens on."""
+    for port in _candidates:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((host, port))
+            return port
+    raise AssertionError("the candidates never end")
 
 
 def wait_for_port(port: int, seconds: float = 20.0) -> None:
