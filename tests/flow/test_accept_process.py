@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,9 @@ async def test_a_reload_onto_files_that_cannot_be_opened_changes_nothing(tmp_pat
     def refusals() -> list[str]:
         return [json.loads(line)["error"] for line in made.log.splitlines() if "robot.reload-refused" in line]
 
+    def reached(number: int) -> bool:
+        return len(refusals()) == number
+
     await made.start()
     try:
         assert made.process is not None
@@ -240,7 +244,7 @@ async def test_a_reload_onto_files_that_cannot_be_opened_changes_nothing(tmp_pat
             site.write_text(text.format(folder=folder))
             spoil(folder)
             made.process.send_signal(signal.SIGHUP)
-            await until(lambda number=number: len(refusals()) == number)  # type: ignore[misc]
+            await until(partial(reached, number))
             assert words in refusals()[-1]
             shutil.rmtree(folder / "var/dkim-mailbot1.pem", ignore_errors=True)
             for name in secrets:

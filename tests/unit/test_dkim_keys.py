@@ -85,7 +85,7 @@ def test_what_the_system_refuses_is_said_in_words(tmp_path: Path) -> None:
 
 
 async def test_a_database_that_cannot_be_opened_is_said_in_words() -> None:
-    given = Settings(Path(), Site(site=SiteSection(database="sqlite:////proc/none/x")), {}, None)  # type: ignore[arg-type]
+    given = Settings(Path(), Site(site=SiteSection(database="sqlite:////proc/none/x")), {}, None)  # type: ignore[arg-type]  # as above
     with pytest.raises(StartProblem, match=r"cannot be opened: .* \(/proc/none/x, as \w+\): .*chown"):
         await app.open_database(given)
 

@@ -121,7 +121,7 @@ def test_how_long_an_answer_holds(name: str, monkeypatch: pytest.MonkeyPatch) ->
         given.update(options)
         if "nothing" in name:
             responses = {asked: response}
-            raise dns.resolver.NXDOMAIN(qnames=[asked], responses=responses)  # type: ignore[no-untyped-call]
+            raise dns.resolver.NXDOMAIN(qnames=[asked], responses=responses)  # type: ignore[no-untyped-call]  # dnspython
         return dns.resolver.Answer(asked, dns.rdatatype.TXT, dns.rdataclass.IN, response)
 
     made = Resolver(DnsSection(servers=("127.0.0.1:9",)))
